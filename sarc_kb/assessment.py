@@ -1,0 +1,154 @@
+"""The assessment: the one object that every report renders.
+
+Nothing here computes; the engine and `sarc_kb.assess` fill it. All collections are tuples in a
+fixed order, so that a rendering is the same byte for byte.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from sarc_kb.errors import Finding
+
+
+class Outcome(Enum):
+    """Kleene's three values; their order is the order of the truth."""
+
+    FAIL = 0
+    UNDETERMINED = 1
+    PASS = 2
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+class Verdict(Enum):
+    ELIGIBLE = "eligible"
+    INELIGIBLE = "ineligible"
+    UNDETERMINED = "undetermined"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A fact a clause's outcome rests on, with the values as the record has them.
+
+    ``derived_from`` lists the sources of the facts a derived one was made from; ``rule_value`` is
+    the value in the rule's own unit or concept, where that differs from what was recorded.
+    """
+
+    source: str
+    concept: str
+    label: str
+    value: str | None = None
+    unit: str | None = None
+    date: str | None = None
+    rule_value: str | None = None
+    derived_from: tuple[str, ...] = ()
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClauseResult:
+    """One clause for one patient.
+
+    ``missing``: what data would settle it, in words, most useful first (empty unless
+    undetermined). ``settled_by``: link ids of the questions and the completeness scope that would
+    settle it. ``rests_on``: answers, completeness statements, policies, defaults of the register
+    that the outcome rests on besides the evidence. ``readings``: register entries that bear on
+    it. ``message`` holds the real values. ``facts_read``: how many facts were candidates.
+    """
+
+    id: str
+    iri: str
+    label: str
+    outcome: Outcome
+    message: str
+    limit: str
+    evidence: tuple[Evidence, ...] = ()
+    missing: tuple[str, ...] = ()
+    settled_by: tuple[str, ...] = ()
+    rests_on: tuple[str, ...] = ()
+    readings: tuple[str, ...] = ()
+    source_text: str = ""
+    locator: str = ""
+    remedy: str = ""
+    facts_read: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CriterionResult:
+    """One of the protocol's criteria; ``decided_by`` names the clauses (or answers) that decide."""
+
+    id: str
+    iri: str
+    kind: str
+    label: str
+    outcome: Outcome
+    message: str
+    source_text: str
+    locator: str
+    remedy: str
+    clauses: tuple[ClauseResult, ...]
+    decided_by: tuple[str, ...] = ()
+    denied_by: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What the assessment was made with: everything needed to make it again."""
+
+    engine: str
+    engine_version: str
+    program_version: str
+    input_origin: str
+    input_sha256: str
+    as_of: str
+    policies: tuple[tuple[str, str], ...]
+    readings: tuple[tuple[str, str], ...]
+    anchors: tuple[tuple[str, str, str], ...]
+    clauses_evaluated: int
+    facts_read: int
+    facts_void: int
+    facts_after_as_of: int
+    facts_unused: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """One patient against one trial.
+
+    ``to_decide``: the smallest set of data that would settle the verdict (empty unless
+    undetermined). ``error``: why the patient could not be judged (verdict ``error`` only).
+    """
+
+    trial: str
+    trial_iri: str
+    patient: str
+    patient_iri: str
+    entry_date: str | None
+    verdict: Verdict
+    criteria: tuple[CriterionResult, ...] = ()
+    to_decide: tuple[str, ...] = ()
+    data_findings: tuple[Finding, ...] = ()
+    provenance: Provenance | None = None
+    error: Finding | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnowledgeBaseInfo:
+    """Version and content hash of the knowledge base an assessment was made with."""
+
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class AssessmentSet:
+    """The result of one run: what was asked, and an assessment for every patient found."""
+
+    knowledge_base: KnowledgeBaseInfo
+    assessments: tuple[Assessment, ...]
+    run_findings: tuple[Finding, ...] = ()
