@@ -1,0 +1,366 @@
+"""Assessments as plain text: the verdict, one line a criterion, then what stands in the way.
+
+Everything that came from a record passes through `visible` before a line is laid out, so a line of
+this report is always a line of this program.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, is_dataclass, replace
+from datetime import date
+from textwrap import wrap
+from typing import Any, TypeVar
+
+from sarc_kb.assessment import (
+    Assessment,
+    AssessmentSet,
+    ClauseResult,
+    CriterionResult,
+    Evidence,
+    KnowledgeBaseInfo,
+    Outcome,
+    Provenance,
+    Verdict,
+)
+from sarc_kb.errors import Finding
+from sarc_kb.reports.escaping import visible
+
+T = TypeVar("T")
+
+_COLOURS = {
+    "fail": "31",
+    "ineligible": "31",
+    "error": "35",
+    "undetermined": "33",
+    "warning": "33",
+    "pass": "32",
+    "eligible": "32",
+    "info": "36",
+}
+_FEW = 5
+
+
+def render_text(
+    result: AssessmentSet,
+    *,
+    colour: bool = False,
+    width: int = 100,
+    verbose: bool = False,
+    quiet: bool = False,
+) -> str:
+    """Return the report as text.
+
+    Args:
+        colour: whether to use terminal colours; they never say anything that the words do not.
+        width: the columns to use; single words that are longer are not broken.
+        verbose: also every clause that is no pass but does not decide, all evidence and findings,
+            and the readings of the register.
+        quiet: the verdicts alone.
+    """
+    result = _harmless(result)
+    page = _Page(colour, max(width, 40), verbose)
+    for assessment in result.assessments:
+        page.headline(assessment)
+        if not quiet:
+            page.assessment(assessment, result.knowledge_base)
+            page.gap()
+    if not quiet:
+        page.findings("About the run", result.run_findings)
+    page.summary(result.assessments, table=not quiet)
+    return "\n".join(page.lines).rstrip("\n") + "\n"
+
+
+def _harmless(value: T) -> T:
+    """Return ``value`` with every text in it made visible, however deep it lies."""
+    changed: Any = value
+    if isinstance(value, str):
+        changed = visible(value)
+    elif isinstance(value, tuple):
+        changed = tuple(_harmless(item) for item in value)
+    elif is_dataclass(value) and not isinstance(value, type):
+        changed = replace(
+            value, **{f.name: _harmless(getattr(value, f.name)) for f in fields(value)}
+        )
+    result: T = changed
+    return result
+
+
+class _Page:
+    """The lines written so far, and how lines are to be written."""
+
+    def __init__(self, colour: bool, width: int, verbose: bool) -> None:
+        self.colour = colour
+        self.width = width
+        self.verbose = verbose
+        self.lines: list[str] = []
+
+    # -- one patient -------------------------------------------------------------------------------
+    def headline(self, a: Assessment) -> None:
+        """Write the verdict."""
+        counts = [
+            f"{sum(c.outcome is outcome for c in a.criteria)} {outcome.word}"
+            for outcome in (Outcome.FAIL, Outcome.UNDETERMINED, Outcome.PASS)
+        ]
+        entry = f"entry {a.entry_date}" if a.entry_date else "no date of entry"
+        told = ", ".join(counts) if a.criteria else "could not be judged"
+        word = a.verdict.value.upper()
+        self.paragraph(word, f"{a.patient}, {a.trial}, {entry}: {told}", indent="  ")
+        self.paint(word, a.verdict.value)
+
+    def assessment(self, a: Assessment, knowledge_base: KnowledgeBaseInfo) -> None:
+        """Write everything below the verdict."""
+        origin = a.provenance.input_origin if a.provenance else ""
+        if a.error is not None:
+            self.finding(a.error, [a.error.where])
+        if a.criteria:
+            self.gap()
+            self.outcomes(a.criteria)
+        for criterion in a.criteria:
+            for block in self.blocks(criterion):
+                self.gap()
+                self.block(a, block, origin)
+        self.rests_on(a.criteria)
+        self.bullets("To decide this patient, the least that is needed", a.to_decide)
+        self.findings("About the record", a.data_findings)
+        if a.provenance is not None:
+            self.provenance(a.provenance, knowledge_base)
+
+    def outcomes(self, criteria: Sequence[CriterionResult]) -> None:
+        """Write one row a criterion."""
+        rows = [(c.id, c.outcome.word, c.label, ", ".join(c.decided_by)) for c in criteria]
+        self.table(("criterion", "outcome", "subject", "decided by"), rows)
+
+    def blocks(self, criterion: CriterionResult) -> list[CriterionResult | ClauseResult]:
+        """Return what to explain of a criterion: the clauses that decide, or itself."""
+        if criterion.outcome is Outcome.PASS:
+            return []
+        clauses = [
+            c
+            for c in criterion.clauses
+            if c.outcome is not Outcome.PASS and (self.verbose or c.id in criterion.decided_by)
+        ]
+        whole = [criterion] if criterion.denied_by or not clauses else []
+        return [*whole, *clauses]
+
+    def block(self, a: Assessment, part: CriterionResult | ClauseResult, origin: str) -> None:
+        """Write the five answers: where, what, why, what to do, where to read on."""
+        word = part.outcome.word.upper()
+        subject = f"{part.label}: "
+        told = part.message.removeprefix(subject)
+        self.paragraph(word, f"{a.trial} {part.id} {subject}{told}", indent="  ")
+        self.paint(word, part.outcome.word)
+        clause = part if isinstance(part, ClauseResult) else None
+        evidence = part.evidence if isinstance(part, ClauseResult) else part.denied_by
+        shown = evidence if self.verbose else evidence[:_FEW]
+        marks = [f"[{n}] " if len(shown) > 1 else "" for n in range(1, len(shown) + 1)]
+        place = f"in {origin}" if origin else ""
+        where = [m + _where(e, a.entry_date, place) for m, e in zip(marks, shown, strict=True)]
+        found = [m + _found(e) for m, e in zip(marks, shown, strict=True)]
+        if len(evidence) > len(shown):
+            where.append(f"and {len(evidence) - len(shown)} more")
+        if clause and not evidence:
+            where.append(f"nowhere {place}".rstrip())
+            found.append(f"nothing that decides it ({clause.facts_read} facts read)")
+        if clause and clause.limit:
+            found.append(f"the rule asks for {clause.limit}")
+        self.member("where", where)
+        self.member("found", found)
+        self.member(
+            "why", [f"{part.locator}: “{part.source_text}”" if part.source_text else part.locator]
+        )
+        if clause:
+            self.member("rests", clause.rests_on)
+            self.member("missing", clause.missing)
+            if clause.missing and clause.settled_by:
+                self.member("settle", [", ".join(clause.settled_by)])
+            if self.verbose and clause.readings:
+                self.member(
+                    "read", [f"{', '.join(clause.readings)} in the register of ambiguities"]
+                )
+        self.member("fix", [part.remedy] if part.remedy else [])
+        self.member("more", [f"sarc-kb explain {part.id}"])
+
+    def rests_on(self, criteria: Iterable[CriterionResult]) -> None:
+        """Write which passes rest on more than recorded facts."""
+        grounds: dict[str, list[str]] = {}
+        for criterion in criteria:
+            for clause in criterion.clauses:
+                if clause.outcome is Outcome.PASS:
+                    for ground in clause.rests_on:
+                        grounds.setdefault(ground, []).append(clause.id)
+        self.bullets(
+            "Passes that rest on more than recorded facts",
+            [f"{ground}: {', '.join(ids)}" for ground, ids in grounds.items()],
+        )
+
+    def provenance(self, p: Provenance, knowledge_base: KnowledgeBaseInfo) -> None:
+        """Write what the assessment was made with."""
+        parts = [
+            f"sarc-kb {p.program_version}",
+            f"knowledge base {knowledge_base.version} ({knowledge_base.sha256[:12]})",
+            f"{p.engine} {p.engine_version}".strip(),
+            f"input {p.input_origin} ({p.input_sha256[:12]})",
+            f"as of {p.as_of}",
+            f"{p.clauses_evaluated} clauses",
+            f"{p.facts_read} facts",
+            f"{p.facts_void} void",
+            f"{p.facts_after_as_of} later",
+            f"{p.facts_unused} unused",
+            *(f"{anchor} {day} ({how})" for anchor, day, how in p.anchors),
+            *(f"{name} = {value}" for name, value in p.policies),
+            *(f"{name} = {value}" for name, value in p.readings if self.verbose),
+        ]
+        self.gap()
+        self.paragraph("Made with", "; ".join(parts), indent="  ")
+
+    # -- findings ----------------------------------------------------------------------------------
+    def findings(self, title: str, findings: Sequence[Finding]) -> None:
+        """Write findings, those of one kind together."""
+        if not findings:
+            return
+        groups: dict[tuple[str, str, str, str], list[Finding]] = {}
+        for f in findings:
+            group = (f.severity, f.code, f.found if self.verbose else "", f.why)
+            groups.setdefault(group, []).append(f)
+        self.gap()
+        self.lines.append(title)
+        for same in groups.values():
+            self.finding(same[0], list(dict.fromkeys(f.where for f in same)), len(same))
+
+    def finding(self, finding: Finding, where: Sequence[str], count: int = 1) -> None:
+        """Write one finding, or the first of several that differ only in place and value."""
+        shown = where if self.verbose else where[:_FEW]
+        more = [f"and {len(where) - len(shown)} more"] if len(where) > len(shown) else []
+        times = f" ({count} times, the first is shown)" if count > 1 else ""
+        self.paragraph(f"{finding.severity} {finding.code}", f"{finding.found}{times}", indent="  ")
+        self.paint(finding.severity, finding.severity)
+        self.member("where", [", ".join([*shown, *more])])
+        self.member("why", [finding.why])
+        self.member("fix", [finding.fix])
+
+    # -- many patients -----------------------------------------------------------------------------
+    def summary(self, assessments: Sequence[Assessment], table: bool) -> None:
+        """Write, if there are several patients, how they came out, and how many came out how."""
+        if len(assessments) == 1:
+            return
+        if not assessments:
+            self.lines.append("No patient was found.")
+            return
+        rows = [
+            (
+                a.patient,
+                a.verdict.value,
+                ", ".join(c.id for c in a.criteria if c.outcome is Outcome.FAIL),
+                ", ".join(c.id for c in a.criteria if c.outcome is Outcome.UNDETERMINED),
+            )
+            for a in assessments
+        ]
+        if table:
+            self.gap()
+            self.table(("patient", "verdict", "fails", "undetermined"), rows)
+        counts = [f"{sum(a.verdict is v for a in assessments)} {v.value}" for v in Verdict]
+        self.gap()
+        self.lines.append(f"{len(assessments)} patients: {', '.join(counts)}")
+
+    # -- laying out --------------------------------------------------------------------------------
+    def paint(self, word: str, meaning: str) -> None:
+        """Colour ``word`` where the last paragraph begins with it."""
+        if not self.colour:
+            return
+        start = next(
+            n for n in range(len(self.lines) - 1, -1, -1) if self.lines[n].startswith(word)
+        )
+        self.lines[start] = _painted(word, meaning) + self.lines[start][len(word) :]
+
+    def gap(self) -> None:
+        """Write an empty line, unless there is one."""
+        if self.lines and self.lines[-1]:
+            self.lines.append("")
+
+    def paragraph(self, first: str, text: str, indent: str) -> None:
+        """Write ``first`` and ``text``, further lines indented."""
+        self.lines += _wrapped(text, f"{first}  ", indent, self.width)
+
+    def member(self, name: str, texts: Iterable[str]) -> None:
+        """Write the named answer of a block, one text below the other."""
+        label = f"  {name:<9}"
+        for text in texts:
+            self.lines += _wrapped(text, label, " " * len(label), self.width)
+            label = " " * len(label)
+
+    def bullets(self, title: str, texts: Sequence[str]) -> None:
+        """Write a list under a title, or nothing."""
+        if texts:
+            self.gap()
+            self.lines.append(title)
+            for text in texts:
+                self.lines += _wrapped(text, "  - ", "    ", self.width)
+
+    def table(self, head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+        """Write a table, indented; its second column is coloured, its last has the room left."""
+        sizes = [max(_columns(row[n]) for row in (head, *rows)) for n in range(len(head) - 1)]
+        rule = tuple("-" * size for size in (*sizes, len(head[-1])))
+        for row in (head, rule, *rows):
+            cells = [text + " " * (n - _columns(text)) for text, n in zip(row, sizes, strict=False)]
+            if self.colour and row in rows:
+                cells[1] = cells[1].replace(row[1], _painted(row[1], row[1]))
+            left = "  " + "".join(f"{cell}  " for cell in cells)
+            hang = 2 + sum(sizes) + 2 * len(sizes)
+            last, *more = _wrapped(row[-1], "", "", max(self.width - hang, 20))
+            self.lines.append((left + last).rstrip())
+            self.lines += [" " * hang + text for text in more]
+
+
+def _painted(word: str, meaning: str) -> str:
+    return f"\x1b[{_COLOURS[meaning]}m{word}\x1b[0m"
+
+
+def _wrapped(text: str, first: str, further: str, width: int) -> list[str]:
+    lines = wrap(
+        text,
+        width,
+        initial_indent=first,
+        subsequent_indent=further,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return lines or [first.rstrip()]
+
+
+def _columns(text: str) -> int:
+    """Return how many columns of a terminal ``text`` takes."""
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+    return len(text) + wide - sum(unicodedata.combining(char) > 0 for char in text)
+
+
+def _where(e: Evidence, entry: str | None, place: str) -> str:
+    when = f"{e.date}{_distance(e.date, entry)}" if e.date else "undated"
+    derived = f"derived from {', '.join(e.derived_from)}" if e.derived_from else e.source
+    return ", ".join(x for x in (derived, when, place) if x)
+
+
+def _distance(day: str | None, entry: str | None) -> str:
+    """Return how far ``day`` is from study entry, if both are known to the day."""
+    try:
+        days = (_day(entry) - _day(day)).days
+    except ValueError:
+        return ""
+    if days == 0:
+        return " (day of entry)"
+    unit = "day" if abs(days) == 1 else "days"
+    return f" ({abs(days)} {unit} {'before' if days > 0 else 'after'} entry)"
+
+
+def _day(text: str | None) -> date:
+    day, _, _ = (text or "").partition("T")
+    return date.fromisoformat(day)
+
+
+def _found(e: Evidence) -> str:
+    value = " ".join(x for x in (e.value, e.unit) if x)
+    if e.rule_value:
+        value = f"{value} = {e.rule_value}" if value else e.rule_value
+    note = f" ({e.note})" if e.note else ""
+    return f"{e.label}{': ' + value if value else ''}{note}"
