@@ -1,0 +1,221 @@
+"""Run the two readings of a trial's shapes on one prepared patient graph.
+
+The reference is pySHACL, with queries prepared once instead of parsed for every use. Two other
+processors stand behind the same interface; they are optional extras.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyshacl
+import rdflib.plugins.sparql
+from rdflib import BNode, Graph, URIRef
+from rdflib.plugins.sparql import prepareQuery
+from rdflib.plugins.sparql.sparql import Query
+
+from sarc_kb.engines.shapes import READINGS, ReadingName, clause_shapes
+from sarc_kb.errors import EngineError, Finding, UsageError
+from sarc_kb.namespaces import RDF, SH
+from sarc_kb.rules import Trial
+
+# A FROM clause must never load anything, whatever shapes somebody supplies.
+rdflib.plugins.sparql.SPARQL_LOAD_GRAPHS = False
+
+Violations = Counter[tuple[str, str, str]]
+"""(focus node, source shape, constraint component) with how often it was reported."""
+
+
+class Processor(Protocol):
+    """A SHACL processor with one set of shapes loaded."""
+
+    def run(self, data: Graph) -> Graph:
+        """Return the W3C validation report graph for ``data``."""
+        ...
+
+
+class PreparedGraph(Graph):
+    """A graph whose SPARQL texts are parsed once and kept."""
+
+    _cache: dict[str, Query | str] = {}
+
+    def query(self, query_object: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(query_object, str):
+            prepared = self._cache.get(query_object)
+            if prepared is None:
+                prepared = prepareQuery(query_object)
+                self._cache[query_object] = prepared
+            query_object = prepared
+        return super().query(query_object, *args, **kwargs)
+
+
+class PySHACL:
+    """pySHACL through its public ``validate``; no rules, functions, imports or inference."""
+
+    def __init__(self, shapes: Graph) -> None:
+        self.shapes = shapes
+
+    def run(self, data: Graph) -> Graph:
+        graph = PreparedGraph()
+        for triple in data:
+            graph.add(triple)
+        _, report, text = pyshacl.validate(
+            graph, shacl_graph=self.shapes, advanced=False, meta_shacl=False, js=False, do_owl_imports=False
+        )
+        if not isinstance(report, Graph):
+            # pySHACL hands back a failure object in place of the report.
+            raise EngineError(_failed("pyshacl", str(text)))
+        return report
+
+
+class PyShifty:
+    """pyshifty: shapes compiled once; data graph only, no inference."""
+
+    def __init__(self, shapes: Graph) -> None:
+        import shifty
+
+        self.validator = shifty.PreparedValidator(shapes)
+
+    def run(self, data: Graph) -> Graph:
+        _, report, _ = self.validator.validate(data, infer=False, graph_mode="data")
+        return _as_graph(report)
+
+
+class PyShaclTurbo:
+    """pyshacl-turbo: shapes compiled once."""
+
+    def __init__(self, shapes: Graph) -> None:
+        import pyshacl_turbo
+
+        self.compiled = pyshacl_turbo.compile_shapes(shapes)
+
+    def run(self, data: Graph) -> Graph:
+        _, report, _ = self.compiled.validate(data)
+        return _as_graph(report)
+
+
+def _as_graph(report: Any) -> Graph:
+    if isinstance(report, Graph):
+        return report
+    graph = Graph()
+    graph.parse(data=str(report), format="turtle")
+    return graph
+
+
+_ENGINES: Mapping[str, tuple[Callable[[Graph], Processor], str, str]] = {
+    "pyshacl": (PySHACL, "pyshacl", ""),
+    "pyshifty": (PyShifty, "pyshifty", "fast"),
+    "pyshacl-turbo": (PyShaclTurbo, "pyshacl-turbo", "fast"),
+}
+ENGINE_NAMES = tuple(_ENGINES)
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What the two readings reported for one patient."""
+
+    refuted: Violations
+    unproven: Violations
+
+
+class ShaclEngine:
+    """Both readings of one trial, loaded into one processor."""
+
+    def __init__(self, trial: Trial, components: Path, name: str = "pyshacl") -> None:
+        if name not in _ENGINES:
+            raise UsageError(
+                Finding("USE006", "error", f"--engine {name}", "not a known SHACL processor", "the name selects the processor", "choose one of: " + ", ".join(ENGINE_NAMES))
+            )
+        build, package, extra = _ENGINES[name]
+        self.name = name
+        try:
+            self.version = importlib.metadata.version(package)
+            self.processors: dict[ReadingName, Processor] = {
+                reading: build(clause_shapes(trial, components, reading)) for reading in READINGS
+            }
+        except ImportError:
+            raise UsageError(
+                Finding("USE007", "error", f"--engine {name}", f"the package {package} is not installed", "this processor is an optional extra", f"install it with: pip install 'sarc-kb[{extra}]'")
+            ) from None
+
+    def run(self, data: Graph) -> Readings:
+        """Return what both readings report on a prepared patient graph.
+
+        Raises:
+            EngineError: the processor failed, or contradicts itself: a shape that is refuted must
+                also be unproven.
+        """
+        found = {}
+        for reading in READINGS:
+            try:
+                found[reading] = violations(self.processors[reading].run(data))
+            except EngineError:
+                raise
+            except Exception as failure:
+                raise EngineError(_failed(self.name, type(failure).__name__)) from failure
+        result = Readings(found["refuted"], found["unproven"])
+        broken = sorted(set(result.refuted) - set(result.unproven))
+        if broken:
+            raise EngineError(
+                Finding(
+                    "ENGINE002",
+                    "error",
+                    broken[0][1],
+                    "refuted, yet not unproven",
+                    "the two readings of a component contradict each other",
+                    "the queries of shapes/components disagree; report it with this rule's id",
+                )
+            )
+        return result
+
+
+def violations(report: Graph) -> Violations:
+    """Return the results of a validation report as a multiset."""
+    found: Violations = Counter()
+    for result in report.subjects(RDF.type, SH.ValidationResult):
+        found[
+            (
+                str(report.value(result, SH.focusNode)),
+                str(report.value(result, SH.sourceShape)),
+                str(report.value(result, SH.sourceConstraintComponent)),
+            )
+        ] += 1
+    return found
+
+
+def _failed(name: str, what: str) -> Finding:
+    return Finding("ENGINE001", "error", name, f"the SHACL processor failed ({what})", "a failure is never a verdict", "run again with another --engine; if it stays, report it")
+
+
+def meta_results(data: Graph, shapes: Graph) -> list[tuple[str, str, str, str]]:
+    """Return (focus node, path, message, value) of every result of ``shapes`` over ``data``.
+
+    For shapes about rules and about patient graphs; pySHACL, no imports, no inference.
+    Raises:
+        EngineError: the processor failed.
+    """
+    graph = PreparedGraph()
+    for triple in data:
+        graph.add(triple)
+    _, report, text = pyshacl.validate(
+        graph, shacl_graph=shapes, advanced=False, meta_shacl=False, js=False, do_owl_imports=False
+    )
+    if not isinstance(report, Graph):
+        raise EngineError(_failed("pyshacl", str(text)))
+    found = []
+    for result in report.subjects(RDF.type, SH.ValidationResult):
+        path, value = report.value(result, SH.resultPath), report.value(result, SH.value)
+        found.append(
+            (
+                str(report.value(result, SH.focusNode)),
+                str(path) if isinstance(path, URIRef) else "",
+                str(report.value(result, SH.resultMessage) or report.value(result, SH.sourceConstraintComponent)),
+                str(value) if value is not None and not isinstance(value, BNode) else "",
+            )
+        )
+    return sorted(found)

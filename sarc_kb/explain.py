@@ -1,0 +1,300 @@
+"""Why a clause came out as it did: the facts that decide it, and what is missing.
+
+SHACL gives outcomes alone. The deciding facts are selected here, from the clause's own parameters,
+by the plain meaning of `docs/rule-language.md`; that meaning also gives both readings, and
+`sarc_kb.assess` refuses a patient on whom the SHACL processor says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sarc_kb.dates import FOREVER, NEVER, iso
+from sarc_kb.namespaces import local_name
+from sarc_kb.prepare import Answer, Item, Prepared, Statement
+from sarc_kb.rules import ANY, EVER, Bounds, Clause, Role
+from sarc_kb.units import Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Both readings of one clause, and what they rest on.
+
+    ``evidence``: the deciding facts. ``doubts``: a fact and why it does not decide. ``nearby``:
+    facts of the set that lie outside the window (stale). ``lacks_statement``: silence is not
+    settled. ``read``: how many facts the clause looked at.
+    """
+
+    refuted: bool
+    unproven: bool
+    evidence: tuple[Item, ...] = ()
+    doubts: tuple[tuple[Item, str], ...] = ()
+    nearby: tuple[Item, ...] = ()
+    statement: Statement | None = None
+    lacks_statement: bool = False
+    answers: tuple[Answer, ...] = ()
+    read: int = 0
+
+
+def explain(prepared: Prepared, clause: Clause) -> Explanation:
+    """Return both readings of ``clause`` for the prepared patient, with their grounds."""
+    if clause.component == "attested":
+        cleared = prepared.cleared.get(clause.iri, ())
+        denied = prepared.denied.get(clause.iri, ())
+        return Explanation(bool(denied), not cleared, answers=cleared or denied, read=len(cleared) + len(denied))
+    result = _COMPONENTS[clause.component](prepared, clause)
+    cleared = prepared.cleared.get(clause.iri, ())
+    if result.unproven and not result.refuted and cleared and clause.attestable:
+        return Explanation(False, False, result.evidence, (), (), None, False, cleared, result.read)
+    if cleared and result.refuted:
+        return Explanation(True, True, result.evidence, result.doubts, result.nearby, result.statement, False, cleared, result.read)
+    return result
+
+
+def possible(interval: Interval, bounds: Bounds) -> bool:
+    """Whether some value of ``interval`` lies inside ``bounds``."""
+    lo, hi = interval.lo, interval.hi
+    return (
+        (bounds.more_than is None or hi > bounds.more_than)
+        and (
+            bounds.at_least is None
+            or hi > bounds.at_least
+            or (hi == bounds.at_least and not interval.hi_open)
+        )
+        and (bounds.less_than is None or lo < bounds.less_than)
+        and (
+            bounds.at_most is None
+            or lo < bounds.at_most
+            or (lo == bounds.at_most and not interval.lo_open)
+        )
+    )
+
+
+def certain(interval: Interval, bounds: Bounds) -> bool:
+    """Whether every value of ``interval`` lies inside ``bounds``."""
+    lo, hi = interval.lo, interval.hi
+    return (
+        (
+            bounds.more_than is None
+            or lo > bounds.more_than
+            or (lo == bounds.more_than and interval.lo_open)
+        )
+        and (bounds.at_least is None or lo >= bounds.at_least)
+        and (
+            bounds.less_than is None
+            or hi < bounds.less_than
+            or (hi == bounds.less_than and interval.hi_open)
+        )
+        and (bounds.at_most is None or hi <= bounds.at_most)
+    )
+
+
+def _match(prepared: Prepared, item: Item, role: Role) -> int:
+    """Return the degree to which ``item`` is selected, accepted and inside the bounds."""
+    degree = prepared.selected(item, role)
+    if degree:
+        degree = min(degree, prepared.accepted(item, role.accepted))
+    if not degree or not possible(item.interval, role.bounds):
+        return 0
+    return degree if certain(item.interval, role.bounds) else 1
+
+
+def _latest(prepared: Prepared, clause: Clause) -> Explanation:
+    role = clause.role
+    assert role is not None
+    selected = [(prepared.selected(i, role), i) for i in prepared.items]
+    sure = [i for d, i in selected if d == 2]
+    maybe = [i for d, i in selected if d]
+    may_match = [
+        i for i in maybe if prepared.accepted(i, role.accepted) and possible(i.interval, role.bounds)
+    ]
+    no_match = [
+        i
+        for i in maybe
+        if prepared.accepted(i, role.accepted) < 2 or not certain(i.interval, role.bounds)
+    ]
+    newest = max((i.span.minute_lo for i in sure), default=None)
+    refuted = newest is not None and not any(i.span.minute_hi >= newest for i in may_match)
+    proven = newest is not None and not any(i.span.minute_hi >= newest for i in no_match)
+    deciding = tuple(i for i in maybe if newest is None or i.span.minute_hi >= newest)
+    doubts: list[tuple[Item, str]] = []
+    if not refuted and not proven:
+        doubts = [(i, _doubt(prepared, i, role)) for i in deciding]
+    nearby: tuple[Item, ...] = ()
+    if not maybe:
+        outside = [
+            i
+            for i in prepared.items
+            if prepared.in_set(i, role.concept_set)
+            and prepared.qualified(i, role.qualifier)
+            and not prepared.within(i, role.window)
+        ]
+        outside.sort(key=lambda i: (-i.span.minute_hi, i.id))
+        nearby = tuple(outside[:1])
+    return Explanation(refuted, not proven, deciding, tuple(doubts), nearby, read=len(maybe))
+
+
+def _some(prepared: Prepared, clause: Clause) -> Explanation:
+    sure, maybe = _matches(prepared, clause.role)
+    statement = prepared.settling(clause)
+    refuted = statement is not None and not maybe
+    assert clause.role is not None
+    return Explanation(
+        refuted,
+        not sure,
+        tuple(sure or maybe),
+        () if sure else tuple((i, _doubt(prepared, i, clause.role)) for i in maybe),
+        statement=statement if refuted else None,
+        lacks_statement=statement is None,
+        read=len(maybe),
+    )
+
+
+def _none(prepared: Prepared, clause: Clause) -> Explanation:
+    sure, maybe = _matches(prepared, clause.role)
+    statement = prepared.settling(clause)
+    proven = statement is not None and not maybe
+    assert clause.role is not None
+    return Explanation(
+        bool(sure),
+        not proven,
+        tuple(sure or maybe),
+        () if sure else tuple((i, _doubt(prepared, i, clause.role)) for i in maybe),
+        statement=statement if proven else None,
+        lacks_statement=statement is None,
+        read=len(maybe),
+    )
+
+
+def _matches(prepared: Prepared, role: Role | None) -> tuple[list[Item], list[Item]]:
+    assert role is not None
+    graded = [(_match(prepared, i, role), i) for i in prepared.items]
+    return [i for d, i in graded if d == 2], [i for d, i in graded if d]
+
+
+def _gap(first: Item, second: Item, clause: Clause) -> int:
+    """Return the degree to which ``second`` lies within the gap after ``first``."""
+    assert clause.gap is not None
+    if first.id == second.id:
+        return 0
+    least = second.span.minute_lo - first.span.minute_hi
+    most = second.span.minute_hi - first.span.minute_lo
+    if least >= clause.gap[0] and most <= clause.gap[1]:
+        return 2
+    return 1 if most >= clause.gap[0] and least <= clause.gap[1] else 0
+
+
+def _no_pair(prepared: Prepared, clause: Clause) -> Explanation:
+    assert clause.role is not None
+    first = [(_match(prepared, i, clause.role), i) for i in prepared.items]
+    assert clause.second is not None
+    second = [(_match(prepared, i, clause.second), i) for i in prepared.items]
+    sure: dict[str, Item] = {}
+    maybe: dict[str, Item] = {}
+    for da, a in first:
+        for db, b in second:
+            degree = min(da, db, _gap(a, b, clause) if da and db else 0)
+            if degree:
+                maybe.update({a.id: a, b.id: b})
+            if degree == 2:
+                sure.update({a.id: a, b.id: b})
+    statement = prepared.settling(clause)
+    proven = statement is not None and not maybe
+    role = clause.role
+    return Explanation(
+        bool(sure),
+        not proven,
+        tuple((sure or maybe).values()),
+        () if sure else tuple((i, _doubt(prepared, i, role)) for i in maybe.values()),
+        statement=statement if proven else None,
+        lacks_statement=statement is None,
+        read=sum(1 for d, _ in first if d),
+    )
+
+
+def _each_has(prepared: Prepared, clause: Clause) -> Explanation:
+    assert clause.role is not None and clause.second is not None
+    first = [(_match(prepared, i, clause.role), i) for i in prepared.items]
+    second = [(_match(prepared, i, clause.second), i) for i in prepared.items]
+    statement = prepared.settling(clause)
+    lonely = [a for da, a in first if da == 2 and not any(db and _gap(a, b, clause) for db, b in second)]
+    open_ = [
+        a
+        for da, a in first
+        if da and not any(db == 2 and _gap(a, b, clause) == 2 for db, b in second)
+    ]
+    partners = [
+        b for db, b in second if db and any(da and _gap(a, b, clause) for da, a in first)
+    ]
+    seen = {i.id: i for i in (*(a for da, a in first if da), *partners)}
+    refuted = statement is not None and bool(lonely)
+    proven = statement is not None and not open_
+    return Explanation(
+        refuted,
+        not proven,
+        tuple(lonely) if refuted else tuple(seen.values()),
+        () if refuted or proven else tuple((i, _doubt(prepared, i, clause.role)) for i in open_),
+        statement=statement if refuted or proven else None,
+        lacks_statement=statement is None,
+        read=sum(1 for d, _ in first if d),
+    )
+
+
+_COMPONENTS: dict[str, Callable[[Prepared, Clause], Explanation]] = {
+    "latest": _latest,
+    "some": _some,
+    "none": _none,
+    "noPair": _no_pair,
+    "eachHas": _each_has,
+}
+
+
+def _doubt(prepared: Prepared, item: Item, role: Role) -> str:
+    """Return why ``item`` does not decide, as something somebody can mend."""
+    terms = prepared.terms
+    trial = prepared.trial
+    if item.problem and role.bounds.used:
+        return f"{item.problem}: record a usable value"
+    if not item.sure:
+        return "only suspected: confirm or refute it"
+    if prepared.in_set(item, role.concept_set) == 1:
+        return f"recorded only in general terms: say whether it is {trial.label(role.concept_set, terms)}"
+    if prepared.qualified(item, role.qualifier) == 1:
+        axes = _open_axes(prepared, item, role.qualifier)
+        return f"{' and '.join(axes)} not recorded: say whether it is {trial.label(role.qualifier, terms)}"
+    if role.window != EVER and prepared.within(item, role.window) == 1:
+        return f"its date does not tell whether it lies in {prepared.windows[role.window].text}: record the exact day"
+    if role.accepted != ANY and prepared.accepted(item, role.accepted) == 1:
+        if not item.has_value or not item.values.readable:
+            return "its result cannot be read: record a coded result"
+        return f"its result is more general than the rule: say whether it is {trial.label(role.accepted, terms)}"
+    if role.bounds.used and possible(item.interval, role.bounds) and not certain(item.interval, role.bounds):
+        return "its value is not exact enough to compare with the limit"
+    return "other results of the same time, or that may be later, say otherwise: settle which is right"
+
+
+def _open_axes(prepared: Prepared, item: Item, qualifier: str) -> list[str]:
+    names = []
+    for requirement in prepared.trial.qualifiers[qualifier].requires:
+        coded = item.axes.get(requirement.axis)
+        wanted = requirement.among or requirement.not_among or ""
+        if coded is None or not coded.readable or prepared.trial.set_of(wanted).degree(coded, prepared.terms) == 1:
+            names.append(prepared.terms.label(requirement.axis) or local_name(requirement.axis))
+    return names
+
+
+def window_text(prepared: Prepared, iri: str) -> str:
+    """Return the window of this patient as people write it."""
+    if iri == EVER or iri not in prepared.windows:
+        return "at any time"
+    days = prepared.windows[iri]
+    if days.start_lo <= NEVER and days.end_hi >= FOREVER:
+        return "at a time that cannot be worked out yet"
+    if days.start_lo <= NEVER:
+        return f"up to {iso(days.end_lo)}"
+    if days.start_lo != days.start_hi:
+        return f"between {iso(days.start_lo)} (or {iso(days.start_hi)}) and {iso(days.end_hi)}"
+    if days.start_lo == days.end_hi:
+        return f"on {iso(days.end_hi)}"
+    return f"between {iso(days.start_lo)} and {iso(days.end_hi)}"

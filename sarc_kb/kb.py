@@ -1,0 +1,366 @@
+"""The knowledge base: ontology, shapes and trials, loaded once, and patients judged against them.
+
+    >>> kb = KnowledgeBase.load()                                   # doctest: +SKIP
+    >>> result = kb.validate("examples/eligible/patient.ttl")       # doctest: +SKIP
+    >>> result.assessments[0].verdict                               # doctest: +SKIP
+    <Verdict.ELIGIBLE: 'eligible'>
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+from rdflib import Graph
+
+from sarc_kb import __version__
+from sarc_kb.assess import assess
+from sarc_kb.assessment import (
+    Assessment,
+    AssessmentSet,
+    KnowledgeBaseInfo,
+    Provenance,
+    Verdict,
+)
+from sarc_kb.dates import PartialDate, iso, parse_date
+from sarc_kb.engines.prepared_graph import prepared_graph
+from sarc_kb.engines.shacl_engine import ShaclEngine
+from sarc_kb.errors import EngineError, Finding, InputError, RuleBaseError, UsageError
+from sarc_kb.facts import PatientRecord
+from sarc_kb.namespaces import SARC
+from sarc_kb.prepare import Prepared, prepare
+from sarc_kb.rules import Trial, apply_policies, apply_readings, compile_trial
+from sarc_kb.sources.fhir import FhirTerms
+from sarc_kb.sources.read import ReadingTerms, read_sources
+from sarc_kb.terminology import Terminology, load_terminology
+
+
+def data_folder() -> Path:
+    """Return the folder that holds ``ontology/`` and ``shapes/``: inside an installed package, or
+    the checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "_data"
+    return inside if inside.is_dir() else package.parent
+
+
+class KnowledgeBase:
+    """One loaded knowledge base; loading takes a second, judging a patient a fraction of it."""
+
+    def __init__(self, root: Path, graph: Graph, terms: Terminology, sha256: str) -> None:
+        self.root = root
+        self.terms = terms
+        self.info = KnowledgeBaseInfo(__version__, sha256)
+        self._ontology = graph
+        self._graphs: dict[str, Graph] = {}
+        self._engines: dict[tuple[object, ...], tuple[Trial, ShaclEngine]] = {}
+
+    @classmethod
+    def load(cls, root: Path | str | None = None) -> KnowledgeBase:
+        """Return the knowledge base below ``root`` (default: the one this program came with).
+
+        Raises:
+            RuleBaseError: a file is missing or cannot be parsed.
+        """
+        folder = Path(root) if root is not None else data_folder()
+        files = sorted((folder / "ontology").rglob("*.ttl"))
+        if not files:
+            raise RuleBaseError(
+                Finding("RULE000", "error", str(folder), "no ontology", "without it no code and no unit has a meaning", "point --rules at a folder with ontology/ and shapes/")
+            )
+        graph = _parse(files)
+        digest = hashlib.sha256()
+        for path in sorted(p for part in ("ontology", "shapes") for p in (folder / part).rglob("*")):
+            if path.suffix in (".ttl", ".tsv", ".txt") and not path.name.endswith(".cases.ttl"):
+                digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+        return cls(folder, graph, load_terminology(folder / "ontology", graph), digest.hexdigest())
+
+    # -- trials --------------------------------------------------------------------------------
+    @property
+    def trial_folders(self) -> dict[str, Path]:
+        """Trial id (upper case) to its folder."""
+        folders = sorted(p for p in (self.root / "shapes" / "trials").iterdir() if p.is_dir())
+        return {p.name.upper(): p for p in folders}
+
+    def trial_graph(self, trial: str) -> Graph:
+        """Return a fresh graph of the trial's files and the ontology's general derivations."""
+        folders = self.trial_folders
+        if trial not in folders:
+            raise UsageError(
+                Finding("USE001", "error", f"--trial {trial}", "no such trial", "the rule base has no folder of that name", "choose one of: " + ", ".join(sorted(folders)))
+            )
+        if trial not in self._graphs:
+            files = [p for p in sorted(folders[trial].rglob("*.ttl")) if not p.name.endswith(".cases.ttl")]
+            self._graphs[trial] = _parse(files)
+        graph = Graph()
+        for triple in self._graphs[trial]:
+            graph.add(triple)
+        for triple in self._ontology_derivations():
+            graph.add(triple)
+        return graph
+
+    @lru_cache(maxsize=1)  # noqa: B019 - one entry; the knowledge base lives as long as the process
+    def _ontology_derivations(self) -> Graph:
+        return _parse([p for p in [self.root / "ontology" / "derivations.ttl"] if p.exists()])
+
+    def compile(
+        self,
+        trial: str | None = None,
+        *,
+        policies: Mapping[str, str] | None = None,
+        readings: Mapping[str, str] | None = None,
+    ) -> Trial:
+        """Return one trial's rules under the given policies and readings of the register."""
+        name = trial.upper() if trial else self.default_trial()
+        graph = self.trial_graph(name)
+        for s, p, o in self._ontology.triples((None, SARC.convertsTo, None)):
+            graph.add((s, p, o))
+            for triple in self._ontology.triples((o, None, None)):
+                graph.add(triple)
+        chosen = apply_readings(graph, readings or {})
+        apply_policies(graph, policies or {})
+        return compile_trial(graph, self.terms, chosen)
+
+    def default_trial(self) -> str:
+        """Return the id of the only trial there is.
+
+        Raises:
+            UsageError: there are several.
+        """
+        names = sorted(self.trial_folders)
+        if len(names) != 1:
+            raise UsageError(
+                Finding("USE001", "error", "--trial", "no trial named", "the rule base holds several", "choose one of: " + ", ".join(names))
+            )
+        return names[0]
+
+    def engine(
+        self,
+        trial: str | None = None,
+        *,
+        policies: Mapping[str, str] | None = None,
+        readings: Mapping[str, str] | None = None,
+        name: str = "pyshacl",
+    ) -> tuple[Trial, ShaclEngine]:
+        """Return the compiled trial and a processor loaded with it; kept for the next call."""
+        key = (trial, tuple(sorted((policies or {}).items())), tuple(sorted((readings or {}).items())), name)
+        if key not in self._engines:
+            compiled = self.compile(trial, policies=policies, readings=readings)
+            self._engines[key] = (
+                compiled,
+                ShaclEngine(compiled, self.root / "shapes" / "components", name),
+            )
+        return self._engines[key]
+
+    # -- patients ------------------------------------------------------------------------------
+    def prepare(
+        self,
+        record: PatientRecord,
+        trial: Trial,
+        *,
+        as_of: PartialDate | None = None,
+        complete: Iterable[str] = (),
+        attested: Mapping[str, str] | None = None,
+    ) -> Prepared:
+        """Return the prepared patient; see :func:`sarc_kb.prepare.prepare`.
+
+        Raises:
+            InputError: the record has no usable entry date.
+        """
+        return prepare(
+            _judgeable(record), trial, self.terms, as_of=as_of, complete=self.scopes(complete),
+            attested=self.answers(trial, attested or {}),
+        )
+
+    def assess_record(
+        self,
+        record: PatientRecord,
+        trial: Trial,
+        engine: ShaclEngine,
+        *,
+        as_of: PartialDate | None = None,
+        complete: Iterable[str] = (),
+        attested: Mapping[str, str] | None = None,
+    ) -> Assessment:
+        """Return one patient's assessment; whatever is wrong with the record becomes a verdict
+        ``error`` for this patient alone."""
+        try:
+            prepared = self.prepare(record, trial, as_of=as_of, complete=complete, attested=attested)
+            readings = engine.run(prepared_graph(prepared))
+            provenance = Provenance(
+                engine=engine.name,
+                engine_version=engine.version,
+                program_version=__version__,
+                input_origin=record.origin,
+                input_sha256=record.sha256,
+                as_of=iso(prepared.as_of),
+                policies=tuple((p.name, p.value) for p in trial.policies),
+                readings=trial.chosen_readings,
+                anchors=tuple(
+                    (iri.rpartition("/")[2].rpartition("#")[2] or iri, _span_text(span.start_lo, span.start_hi), how)
+                    for iri, (span, how) in sorted(prepared.anchors.items())
+                ),
+                clauses_evaluated=len(trial.clauses),
+                facts_read=len(record.facts),
+                facts_void=prepared.void,
+                facts_after_as_of=prepared.later,
+                facts_unused=0,
+            )
+            return assess(prepared, readings.refuted, readings.unproven, provenance)
+        except (InputError, EngineError) as failure:
+            return Assessment(
+                trial=trial.id,
+                trial_iri=trial.iri,
+                patient=record.label,
+                patient_iri=record.patient,
+                entry_date=record.entry.text if record.entry else None,
+                verdict=Verdict.ERROR,
+                data_findings=record.findings,
+                error=failure.findings[0],
+            )
+
+    def validate(
+        self,
+        *sources: Path | str,
+        trial: str | None = None,
+        entry_date: str | None = None,
+        entry_dates: Mapping[str, str] | None = None,
+        as_of: str | None = None,
+        complete: Iterable[str] = (),
+        attested: Mapping[str, str] | None = None,
+        policies: Mapping[str, str] | None = None,
+        readings: Mapping[str, str] | None = None,
+        engine: str = "pyshacl",
+    ) -> AssessmentSet:
+        """Return an assessment for every patient in ``sources`` (files or folders), in order.
+
+        ``entry_date`` (for all) or ``entry_dates`` (patient to date) give what the data do not
+        say; a date in the data wins over ``entry_date`` and must agree with ``entry_dates``.
+        Raises:
+            UsageError: an option names something unknown.
+            RuleBaseError: the rule base is broken.
+        """
+        compiled, processor = self.engine(trial, policies=policies, readings=readings, name=engine)
+        complete = tuple(complete)
+        self.scopes(complete)
+        day = option_date("--as-of", as_of)
+        records, problems = read_sources([Path(s) for s in sources], self.reading_terms(compiled))
+        records = with_entry_dates(records, entry_date, entry_dates or {})
+        assessments = [
+            self.assess_record(r, compiled, processor, as_of=day, complete=complete, attested=attested)
+            for r in records
+        ]
+        return AssessmentSet(self.info, tuple(assessments), tuple(problems))
+
+    def reading_terms(self, trial: Trial) -> ReadingTerms:
+        """Return what the readers of patient data need to know of this knowledge base."""
+        names = {q.link_id: q.iri for q in trial.questions}
+        names |= {c.id: c.iri for c in trial.criteria} | {c.id: c.iri for c in trial.clauses.values()}
+        return ReadingTerms(
+            self.terms.axes,
+            FhirTerms(
+                systems=self.terms.code_systems,
+                questions=names,
+                study_ids={trial.id: trial.iri},
+                term=lambda name: str(SARC[name]),
+            ),
+        )
+
+    # -- options -------------------------------------------------------------------------------
+    def scopes(self, names: Iterable[str]) -> tuple[str, ...]:
+        known = self.terms.scopes
+        found = []
+        for name in names:
+            iri = known.get(name) or (name if name in known.values() else None)
+            if iri is None:
+                raise UsageError(
+                    Finding("USE008", "error", f"--complete {name}", "no such kind of history", "it would settle nothing", "choose from: " + ", ".join(sorted(known)))
+                )
+            found.append(iri)
+        return tuple(found)
+
+    def answers(self, trial: Trial, given: Mapping[str, str]) -> dict[str, str]:
+        names = {c.id: c.iri for c in trial.criteria} | {c.id: c.iri for c in trial.clauses.values()}
+        names |= {q.link_id: q.iri for q in trial.questions}
+        words = {"true": SARC.Yes, "yes": SARC.Yes, "false": SARC.No, "no": SARC.No, "unknown": SARC.Unknown}
+        answers: dict[str, str] = {}
+        for name, word in given.items():
+            if name not in names or word.lower() not in words:
+                raise UsageError(
+                    Finding("USE009", "error", f"--attest {name}={word}", "not a rule id or question with an answer", "it would answer nothing", "write for example I11=true")
+                )
+            answers[names[name]] = str(words[word.lower()])
+        return answers
+
+
+def with_entry_dates(
+    records: Iterable[PatientRecord], default: str | None, each: Mapping[str, str]
+) -> list[PatientRecord]:
+    """Return the records with entry dates from the options where the data have none.
+
+    Raises:
+        UsageError: a date cannot be read.
+    """
+    common = option_date("--entry-date", default)
+    out = []
+    for record in records:
+        named = each.get(record.patient) or each.get(record.label)
+        given = option_date("--entry-dates", named) if named else None
+        if given is not None and record.entry is not None and given.text != record.entry.text:
+            clash = Finding("DATA004", "error", record.origin, f"entry date {record.entry.text} in the data, {given.text} in the option", "every window counts from the one entry date", "correct one of them")
+            record = replace(record, findings=(*record.findings, clash))
+        elif record.entry is None and (given or common) is not None:
+            record = replace(record, entry=given or common)
+        out.append(record)
+    return out
+
+
+def option_date(option: str, text: str | None) -> PartialDate | None:
+    if text is None:
+        return None
+    try:
+        date = parse_date(text)
+    except ValueError as error:
+        raise UsageError(Finding("USE010", "error", f"{option} {text}", "not a date", str(error), "write YYYY-MM-DD")) from None
+    if not date.exact:
+        raise UsageError(Finding("USE010", "error", f"{option} {text}", "the day is missing", "windows count days", "write YYYY-MM-DD"))
+    return date
+
+
+def _judgeable(record: PatientRecord) -> PatientRecord:
+    broken = [f for f in record.findings if f.severity == "error"]
+    if broken:
+        raise InputError(*broken)
+    if record.entry is None:
+        raise InputError(
+            Finding("DATA001", "error", record.origin, f"patient {record.label} has no entry date", "age and every window count from it, and today is never assumed", "put sarc:entryDate in the data, or give --entry-date or --entry-dates")
+        )
+    if not record.entry.exact:
+        raise InputError(
+            Finding("DATA001", "error", record.origin, f"the entry date {record.entry.text} has no day", "windows count days", "give the whole date")
+        )
+    return record
+
+
+def _span_text(lo: int, hi: int) -> str:
+    return iso(lo) if lo == hi else f"{iso(lo)} to {iso(hi)}"
+
+
+def _parse(files: Iterable[Path]) -> Graph:
+    graph = Graph()
+    faults = []
+    for path in files:
+        try:
+            graph.parse(path, format="turtle")
+        except Exception as error:
+            faults.append(
+                Finding("RULE000", "error", str(path), f"not readable as Turtle: {str(error).splitlines()[0][:160]}", "a rule that cannot be read would be left out in silence", "mend the file")
+            )
+    if faults:
+        raise RuleBaseError(*faults)
+    return graph
+
+

@@ -1,0 +1,184 @@
+"""Rules for the terminal: the list, one rule explained, policies, the register."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+from rdflib import Graph, URIRef
+
+from sarc_kb.errors import Finding, UsageError
+from sarc_kb.namespaces import RDF, SARC, compact, local_name
+from sarc_kb.reports.escaping import visible
+from sarc_kb.rules import ANY, EVER, Clause, Role, Trial
+from sarc_kb.terminology import Terminology
+
+_WIDTH = 100
+
+
+def render_rules(trial: Trial, terms: Terminology) -> str:
+    """Return every criterion with its tree of clauses, one line each."""
+    lines = [f"{trial.id}  {trial.title}", ""]
+    for criterion in trial.criteria:
+        lines.append(f"{criterion.id}  {criterion.kind}: {criterion.text.label}")
+        lines += _tree(trial, terms, criterion.root, 1) if criterion.root in trial.joins else [
+            f"    {clause_line(trial, terms, trial.clauses[criterion.root])}"
+        ]
+    lines += ["", f"{len(trial.criteria)} criteria, {len(trial.clauses)} clauses"]
+    return "\n".join(lines)
+
+
+def _tree(trial: Trial, terms: Terminology, node: str, depth: int) -> list[str]:
+    pad = "    " * depth
+    if node in trial.joins:
+        join = trial.joins[node]
+        lines = [f"{pad}{'all of' if join.operator == 'and' else 'any of'}"]
+        for child in join.children:
+            lines += _tree(trial, terms, child, depth + 1)
+        return lines
+    clause = trial.clauses[node]
+    return [f"{pad}{clause.id:<7}{clause_line(trial, terms, clause)}"]
+
+
+def clause_line(trial: Trial, terms: Terminology, clause: Clause) -> str:
+    """Return what a clause demands in one line."""
+    if clause.role is None:
+        return f"{clause.text.label}: a person's answer"
+    text = f"{clause.component} {_role(trial, terms, clause.role, clause.unit)}"
+    if clause.second is not None and clause.gap is not None:
+        text += f" with {_role(trial, terms, clause.second, clause.unit)}, {clause.gap[0]} to {clause.gap[1]} min apart"
+    return text
+
+
+def _role(trial: Trial, terms: Terminology, role: Role, unit: str) -> str:
+    parts = [trial.label(role.concept_set, terms)]
+    if role.accepted != ANY:
+        parts.append(f"is {trial.label(role.accepted, terms)}")
+    if role.bounds.used:
+        parts.append(role.bounds.text(unit))
+    if role.qualifier != ANY:
+        parts.append(f"[{trial.label(role.qualifier, terms)}]")
+    if role.window != EVER:
+        parts.append(f"({trial.label(role.window, terms)})")
+    return " ".join(parts)
+
+
+def render_rule(trial: Trial, terms: Terminology, rule: str, folder: Path) -> str:
+    """Return one rule as a page: its words, its reading, what it needs, its limits and cases.
+
+    Raises:
+        UsageError: no such rule.
+    """
+    criterion = next((c for c in trial.criteria if c.id == rule), None)
+    clause = trial.clause_by_id(rule)
+    join = next((j for j in trial.joins.values() if j.id == rule), None)
+    if criterion is None and clause is None and join is None:
+        known = [c.id for c in trial.criteria] + [c.id for c in trial.clauses.values()]
+        raise UsageError(Finding("USE013", "error", rule, "no such rule", "nothing to explain", "rules are: " + ", ".join(dict.fromkeys(known))))
+    if criterion is not None:
+        text, iri = criterion.text, criterion.iri
+        kind = criterion.kind
+    elif clause is not None:
+        text, iri, kind = clause.text, clause.iri, f"clause of {local_name(clause.criterion)}"
+    else:
+        assert join is not None
+        return "\n".join([f"{join.id}  {join.label}", "", *_tree(trial, terms, join.iri, 0)])
+    lines = [f"{trial.id} {rule}  {text.label}", f"{kind}; {_words(text.executability)}; {iri}"]
+    _section(lines, "What the source says", [f"“{text.quote}”", text.locator])
+    _section(lines, "How it is read", [text.interpretation])
+    if text.resolves:
+        names = {a.id: a for a in trial.ambiguities}
+        _section(
+            lines,
+            "Ambiguities",
+            [
+                f"{name}: {names[name].label} (default: {names[name].default}; readings: {', '.join(r for r, _ in names[name].readings)})"
+                if name in names
+                else name
+                for name in text.resolves
+            ],
+        )
+    tree = _tree(trial, terms, iri, 0) if clause is None else [clause_line(trial, terms, clause)]
+    _section(lines, "The rule", tree, wrap=False)
+    if clause is not None and clause.role is not None:
+        needs = [f"facts: {trial.label(clause.role.concept_set, terms)} ({compact(clause.role.concept_set)})"]
+        codes = mapped_codes(trial, terms, clause.role.concept_set)
+        if codes:
+            needs.append("codes: " + ", ".join(codes[:12]) + (" …" if len(codes) > 12 else ""))
+        if clause.unit:
+            quantity = terms.quantity_of(clause.role.concept_set)
+            accepted = ", ".join(sorted(quantity.accepts)) if quantity else clause.unit
+            needs.append(f"units: {accepted}; compared in {clause.unit}")
+        if clause.settled_by:
+            needs.append(f"silence is settled by: {trial.label(clause.settled_by, terms)} complete")
+        asked = [q for q in trial.questions if iri in q.covers]
+        needs += [f"question: {q.text} ({q.link_id})" for q in asked if clause.attestable]
+        _section(lines, "What it needs", needs)
+    cases = read_cases(folder, iri)
+    if cases:
+        _section(lines, f"Cases ({len(cases)})", [f"{o:<13}{n}: {b}" for n, o, b in cases])
+    _section(lines, "If it does not pass", [text.remedy])
+    return "\n".join(visible(line) for line in lines)
+
+
+def _words(name: str) -> str:
+    return "".join(f" {c.lower()}" if c.isupper() else c for c in name).strip()
+
+
+def _section(lines: list[str], title: str, body: list[str], *, wrap: bool = True) -> None:
+    kept = [b for b in body if b]
+    if not kept:
+        return
+    lines += ["", title]
+    for paragraph in kept:
+        if wrap:
+            lines += textwrap.wrap(paragraph, _WIDTH, initial_indent="  ", subsequent_indent="  ")
+        else:
+            lines.append("  " + paragraph)
+
+
+def mapped_codes(trial: Trial, terms: Terminology, iri: str) -> list[str]:
+    """Return the codes that a record may use for the set ``iri``."""
+    wanted = trial.set_of(iri)
+    return sorted(
+        {
+            compact(code)
+            for code, rows in terms.mappings.items()
+            for term, predicate in rows
+            if predicate != "narrowMatch" and wanted.degree_of_term(term, terms) == 2
+        }
+    )
+
+
+def read_cases(folder: Path, rule: str) -> list[tuple[str, str, str]]:
+    """Return (name, expected, because) of the boundary cases of a rule, in the file's order of
+    names."""
+    graph = Graph()
+    for path in sorted(folder.rglob("*.cases.ttl")):
+        if f"/{local_name(rule)}" in path.read_text(encoding="utf-8") or f"trial:{local_name(rule)} " in path.read_text(encoding="utf-8"):
+            graph.parse(path, format="turtle")
+    return sorted(
+        (
+            local_name(str(case)),
+            local_name(str(graph.value(case, SARC.expected))).lower(),
+            str(graph.value(case, SARC.because)),
+        )
+        for case in graph.subjects(RDF.type, SARC.BoundaryCase)
+        if graph.value(case, SARC.forRule) == URIRef(rule)
+    )
+
+
+def render_policies(trial: Trial, terms: Terminology) -> str:
+    """Return the policies with their values; ``terms`` is unused but keeps one signature."""
+    del terms
+    return "\n".join(f"{p.name:<40}{p.value:<14}{p.label}" for p in trial.policies)
+
+
+def render_ambiguities(trial: Trial, terms: Terminology) -> str:
+    """Return the register: every entry, its readings, the default marked."""
+    del terms
+    lines = []
+    for entry in sorted(trial.ambiguities, key=lambda a: a.id):
+        lines.append(f"{entry.id}  {entry.label}")
+        lines += [f"    {'*' if n == entry.default else ' '} {n:<28}{label}" for n, label in entry.readings]
+    return "\n".join(lines)

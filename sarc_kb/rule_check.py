@@ -1,0 +1,335 @@
+"""Is the rule base itself well-formed? Every fault is found before any patient is read.
+
+Structure is checked with SHACL (`shapes/rule.ttl`); what SHACL cannot see is checked here: terms
+nobody declared, quotations that are not in the source, limits in the wrong unit, rules without
+cases. The world is closed: an unknown term is a fault, never a remark.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rdflib import Graph, URIRef
+
+from sarc_kb.engines.shacl_engine import meta_results
+from sarc_kb.errors import Finding, RuleBaseError
+from sarc_kb.namespaces import OA, OWL, RDF, RDFS, SARC, SH, SKOS, compact, local_name
+from sarc_kb.rules import ANY, EVER, Trial, apply_readings, compile_trial
+
+if TYPE_CHECKING:
+    from sarc_kb.kb import KnowledgeBase
+
+# Every term of SHACL that rule files may use; what is not here is misspelt or not wanted.
+_SHACL_TERMS = {"NodeShape", "targetClass", "and", "or", "message"}
+_OTHER_PREDICATES = {
+    *(RDF[n] for n in ("type", "first", "rest")),
+    *(RDFS[n] for n in ("label", "comment", "seeAlso", "isDefinedBy", "subClassOf")),
+    *(OA[n] for n in ("hasSource", "hasSelector", "exact", "prefix", "suffix")),
+    *(SKOS[n] for n in ("exactMatch", "definition", "altLabel", "note", "prefLabel", "closeMatch", "notation")),
+}
+_OTHER_NAMESPACES = ("http://purl.org/dc/terms/", "http://www.w3.org/ns/prov#", str(OWL))
+_OTHER_CLASSES = {OA.TextQuoteSelector, OA.SpecificResource}
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What was checked, and every fault that was found."""
+
+    findings: tuple[Finding, ...]
+    summary: str
+
+
+def check_rule_base(kb: KnowledgeBase, trial: str) -> CheckReport:
+    """Return every fault of one trial's rule base, cases included; none means well-formed."""
+    folder = kb.trial_folders[trial]
+    findings: list[Finding] = []
+    try:
+        graph = kb.trial_graph(trial)
+    except RuleBaseError as error:
+        return CheckReport(error.findings, "not readable")
+    own, cases = _own_files(folder)
+    findings += _unknown_terms(kb, own)
+    findings += _structure(kb, own, cases)
+    source = folder / "source.txt"
+    findings += _quotations(own, source)
+    findings += _selves(own)
+    try:
+        readings = apply_readings(graph, {})
+        compiled = compile_trial(graph, kb.terms, readings)
+    except RuleBaseError as error:
+        return CheckReport(tuple(findings) + error.findings, "does not compile")
+    findings += list(_references(kb, compiled))
+    findings += list(_units(kb, compiled))
+    findings += list(_cases(compiled, own, cases))
+    findings += list(_mappings(kb, compiled))
+    findings += list(_register(kb, trial, compiled))
+    count = len(set(cases.subjects(RDF.type, SARC.BoundaryCase)))
+    summary = (
+        f"{len(compiled.criteria)} criteria, {len(compiled.clauses)} clauses, {count} cases, "
+        f"{len(compiled.ambiguities)} register entries, {len(compiled.questions)} questions; "
+        + (f"{len(findings)} faults" if findings else "no fault")
+    )
+    return CheckReport(tuple(findings), summary)
+
+
+def _fault(code: str, where: object, found: str, why: str, fix: str) -> Finding:
+    return Finding(code, "error", compact(str(where)), found, why, fix)
+
+
+def _own_files(folder: Path) -> tuple[Graph, Graph]:
+    rules, cases = Graph(), Graph()
+    for path in sorted(folder.rglob("*.ttl")):
+        (cases if path.name.endswith(".cases.ttl") else rules).parse(path, format="turtle")
+    return rules, cases
+
+
+def _unknown_terms(kb: KnowledgeBase, own: Graph) -> list[Finding]:
+    """Faults for sarc:, sh: and trial: terms that nobody declares, and for foreign predicates."""
+    declared = {str(s) for s in kb.terms.graph.subjects(RDF.type, None) if isinstance(s, URIRef)}
+    subjects = {str(s) for s in own.subjects() if isinstance(s, URIRef)}
+    found: dict[tuple[str, str], Finding] = {}
+    trial_base = next((str(s).rpartition("/")[0] + "/" for s in own.subjects(RDF.type, SARC.Trial)), "")
+    for s, p, o in own:
+        for term, role in ((p, "predicate"), (o, "object")):
+            if not isinstance(term, URIRef):
+                continue
+            iri = str(term)
+            if iri.startswith(str(SARC)):
+                wrong = iri not in declared
+            elif iri.startswith(str(SH)):
+                wrong = local_name(iri) not in _SHACL_TERMS
+            elif trial_base and iri.startswith(trial_base):
+                wrong = iri not in subjects
+            else:
+                wrong = (
+                    role == "predicate"
+                    and term not in _OTHER_PREDICATES
+                    and not iri.startswith(_OTHER_NAMESPACES)
+                ) or (p == RDF.type and role == "object" and term not in _OTHER_CLASSES and not iri.startswith(_OTHER_NAMESPACES))
+            if wrong:
+                found[(str(s), iri)] = _fault(
+                    "RULE010",
+                    s if isinstance(s, URIRef) else "a nested node",
+                    f"unknown term {compact(iri)}",
+                    "an unknown term is ignored in silence by every processor",
+                    "correct the spelling, or declare it",
+                )
+    return [found[k] for k in sorted(found)]
+
+
+def _structure(kb: KnowledgeBase, own: Graph, cases: Graph) -> list[Finding]:
+    """Faults that shapes/rule.ttl finds over rules, cases and the ontology's declarations."""
+    data = Graph()
+    for graph in (own, cases):
+        for triple in graph:
+            data.add(triple)
+    for cls in (SARC.Axis, SARC.Anchor, SARC.Scope):
+        for s in kb.terms.graph.subjects(RDF.type, cls):
+            data.add((s, RDF.type, cls))
+    shapes = Graph().parse(kb.root / "shapes" / "rule.ttl", format="turtle")
+    found = []
+    for focus, path, message, value in meta_results(data, shapes):
+        what = f"{compact(path)}: " if path else ""
+        shown = f" (found {compact(value)})" if value else ""
+        found.append(
+            _fault("RULE011", focus, f"{what}{message}{shown}", "shapes/rule.ttl says what a well-formed rule is", "see docs/rule-language.md")
+        )
+    return sorted(set(found), key=lambda f: (f.where, f.found))
+
+
+def fold_space(text: str) -> str:
+    """Return ``text`` with every run of white space as one space."""
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def _quotations(own: Graph, source: Path) -> list[Finding]:
+    if not source.exists():
+        return [_fault("RULE012", source.name, "no source record", "every rule quotes it", "put the record beside trial.ttl")]
+    text = fold_space(source.read_text(encoding="utf-8"))
+    found = []
+    for node, origin in own.subject_objects(SARC.source):
+        selector = own.value(origin, OA.hasSelector)
+        if selector is None:
+            continue
+        exact = fold_space(str(own.value(selector, OA.exact) or ""))
+        prefix = fold_space(str(own.value(selector, OA.prefix) or ""))
+        suffix = fold_space(str(own.value(selector, OA.suffix) or ""))
+        places = [
+            m.start()
+            for m in re.finditer(re.escape(exact), text)
+            if (not prefix or text[: m.start()].rstrip().endswith(prefix))
+            and (not suffix or text[m.end() :].lstrip().startswith(suffix))
+        ]
+        if not places:
+            found.append(
+                _fault("RULE013", node, f"the quotation “{exact[:60]}…” is not in the source at that place", "a rule must lead back to the protocol's words", "copy the words from source.txt")
+            )
+        elif len(places) > 1:
+            found.append(
+                _fault("RULE014", node, f"the quotation “{exact[:60]}” stands {len(places)} times in the source", "nobody can tell which sentence is meant", "add oa:prefix or oa:suffix")
+            )
+    for node in set(own.subjects(RDF.type, SARC.Ambiguity)):
+        for passage in own.objects(node, SARC.passage):
+            if fold_space(str(passage)) not in text:
+                found.append(_fault("RULE013", node, "the passage is not in the source", "an ambiguity quotes the words it is about", "copy the words from source.txt"))
+    return sorted(found, key=lambda f: f.where)
+
+
+def _selves(own: Graph) -> list[Finding]:
+    """Faults where a rule that must name itself names another."""
+    found = []
+    for name in ("attestedAs", "attested", "notDenied"):
+        for s, o in own.subject_objects(SARC[name]):
+            if o not in (s, SARC.NotAttestable):
+                found.append(_fault("RULE015", s, f"sarc:{name} names {compact(str(o))}", "answers about one rule would decide another", "name the rule itself"))
+    for cls in (SARC.InclusionCriterion, SARC.ExclusionCriterion):
+        for s in own.subjects(RDF.type, cls):
+            notation = str(own.value(s, SARC.notation) or "")
+            if local_name(str(s)) != notation:
+                found.append(_fault("RULE016", s, f"notation {notation!r}", "the id in reports must be the id in the IRI", "make them the same"))
+    seen: dict[str, str] = {}
+    for s, o in own.subject_objects(SARC.notation):
+        if (s, RDF.type, SH.NodeShape) in own:
+            if str(o) in seen and seen[str(o)] != str(s):
+                found.append(_fault("RULE016", s, f"notation {o} is taken", "an id names one rule", "choose another"))
+            seen[str(o)] = str(s)
+    return found
+
+
+def _references(kb: KnowledgeBase, trial: Trial) -> Iterator[Finding]:
+    """Faults where a name leads nowhere: sets, windows, qualifiers, anchors, questions."""
+    terms = kb.terms
+    for clause in trial.clauses.values():
+        for role in (clause.role, clause.second):
+            if role is None:
+                continue
+            if role.window != EVER and role.window not in trial.windows:
+                yield _fault("RULE017", clause.iri, f"no window {compact(role.window)}", "nothing would be selected", "define it")
+            if role.qualifier != ANY and role.qualifier not in trial.qualifiers:
+                yield _fault("RULE017", clause.iri, f"no qualifier {compact(role.qualifier)}", "nothing would be selected", "define it")
+            for name in (role.concept_set, role.accepted):
+                if name != ANY and name not in trial.sets and not terms.known(name) and not _derived(trial, name):
+                    yield _fault("RULE017", clause.iri, f"no term or set {compact(name)}", "nothing would be selected", "define it")
+        if clause.settled_by is not None and clause.settled_by not in terms.scopes.values() and not _settles(trial, clause.settled_by):
+            yield _fault("RULE017", clause.iri, f"no scope {compact(clause.settled_by)}", "silence could never be settled", "use a scope of the ontology, or one that a sarc:Settling grants")
+    for concept_set in trial.sets.values():
+        for member in (*concept_set.members, *concept_set.excluding):
+            if not terms.known(member) and not _derived(trial, member):
+                yield _fault("RULE017", concept_set.iri, f"no term {compact(member)}", "the set would lack it in silence", "define it")
+    for window in trial.windows.values():
+        if window.anchor not in trial.anchors:
+            yield _fault("RULE017", window.iri, f"no anchor {compact(window.anchor)}", "the window could not be worked out", "define it")
+    for question in trial.questions:
+        for covered in question.covers:
+            if covered not in trial.clauses:
+                yield _fault("RULE017", question.iri, f"no clause {compact(covered)}", "the answer would clear nothing", "name a clause")
+            elif not trial.clauses[covered].attestable:
+                yield _fault("RULE018", question.iri, f"{trial.clauses[covered].id} cannot be cleared by an answer", "only the record decides it", "leave it out, or make the clause attestable")
+    asked = {c for q in trial.questions for c in q.covers}
+    for clause in trial.clauses.values():
+        if clause.attestable and clause.iri not in asked:
+            yield _fault("RULE018", clause.iri, "attestable, but no question asks it", "nobody would be asked", "add a question, or make it not attestable")
+
+
+def _derived(trial: Trial, name: str) -> bool:
+    return any(d.iri == name or d.gives == name for d in trial.derivations)
+
+
+def _settles(trial: Trial, scope: str) -> bool:
+    return any(scope in d.settles for d in trial.derivations)
+
+
+def _units(kb: KnowledgeBase, trial: Trial) -> Iterator[Finding]:
+    for clause in trial.clauses.values():
+        for role in (clause.role, clause.second):
+            if role is None or not role.bounds.used:
+                continue
+            measured = next((d.measured_in for d in trial.derivations if d.iri == role.concept_set and d.measured_in), None)
+            if measured is not None:
+                continue
+            units = {q.unit for m in trial.set_of(role.concept_set).members if (q := kb.terms.quantity_of(m))}
+            if units != {clause.unit}:
+                yield _fault(
+                    "RULE019",
+                    clause.iri,
+                    f"limit in {clause.unit or 'no unit'}, values in {', '.join(sorted(units)) or 'no unit'}",
+                    "a limit is compared with values in the canonical unit",
+                    "write the limit in the canonical unit, and name it in sarc:unit",
+                )
+
+
+def _cases(trial: Trial, own: Graph, cases: Graph) -> Iterator[Finding]:
+    """Faults in the proof: a clause without a case of each outcome that the record decides."""
+    by_rule: dict[str, list[tuple[str, bool]]] = {}
+    for case in cases.subjects(RDF.type, SARC.BoundaryCase):
+        rule = str(cases.value(case, SARC.forRule))
+        patient = cases.value(case, SARC.patient)
+        answered = any(
+            (fact, RDF.type, SARC.Attestation) in cases for fact in cases.objects(patient, SARC.fact)
+        )
+        by_rule.setdefault(rule, []).append((local_name(str(cases.value(case, SARC.expected))), answered))
+    for clause in trial.clauses.values():
+        given = by_rule.get(clause.iri, [])
+        judgement = clause.component == "attested" or clause.text.executability == "NeedsJudgement"
+        for outcome in ("Pass", "Fail", "Undetermined"):
+            if not any(o == outcome and (judgement or not answered) for o, answered in given):
+                yield _fault(
+                    "RULE021",
+                    clause.iri,
+                    f"no case that expects {outcome.lower()}" + ("" if judgement else " on recorded data"),
+                    "an outcome that no case reaches is not shown to be reachable",
+                    "write the case from the source sentence",
+                )
+    for criterion in trial.criteria:
+        if criterion.root in trial.joins and criterion.iri not in by_rule:
+            yield _fault("RULE021", criterion.iri, "no case of its own", "a join is proven by cases of the whole", "write one")
+    del own
+
+
+def _mappings(kb: KnowledgeBase, trial: Trial) -> Iterator[Finding]:
+    """Faults for named terms that no code leads to and that give no reason."""
+    terms = kb.terms
+    mapped = {term for rows in terms.mappings.values() for term, _ in rows}
+    for clause in trial.clauses.values():
+        for role in (clause.role, clause.second):
+            if role is None:
+                continue
+            for member in trial.set_of(role.concept_set).members:
+                if _derived(trial, member) or any(member in terms.up(t) for t in mapped):
+                    continue
+                if (URIRef(member), SARC.unmappedBecause, None) in terms.graph or (URIRef(member), SARC.unmappedBecause, None) in trial.graph:
+                    continue
+                yield _fault("RULE022", clause.iri, f"no code leads to {terms.label(member)}", "no record in codes could ever decide the clause", "map a code, or say why there is none (sarc:unmappedBecause)")
+
+
+def _register(kb: KnowledgeBase, name: str, trial: Trial) -> Iterator[Finding]:
+    """Faults in the register: a reading that changes nothing or does not compile."""
+    entries = {a.id for a in trial.ambiguities}
+    for clause in trial.clauses.values():
+        for resolved in clause.text.resolves:
+            if resolved not in entries:
+                yield _fault("RULE023", clause.iri, f"resolves {resolved}, which is not in the register", "the doubt has no readings", "add the entry")
+    for entry in trial.ambiguities:
+        node = URIRef(entry.iri)
+        for reading, _ in entry.readings:
+            if reading == entry.default:
+                continue
+            nodes = [r for r in trial.graph.objects(node, SARC.hasReading) if str(trial.graph.value(r, SARC.notation)) == reading]
+            if any((r, SARC.notRunnableBecause, None) in trial.graph for r in nodes):
+                continue
+            if any((r, SARC.override, None) not in trial.graph for r in nodes):
+                if (node, SARC.touches, None) not in trial.graph:
+                    yield _fault("RULE023", entry.iri, f"reading {reading} changes nothing", "a reading must be runnable", "give it overrides, or say why it has none")
+                continue
+            graph = kb.trial_graph(name)
+            try:
+                chosen = apply_readings(graph, {entry.id: reading})
+                compile_trial(graph, kb.terms, chosen)
+            except RuleBaseError as error:
+                yield _fault("RULE023", entry.iri, f"reading {reading} does not compile: {error.findings[0].found}", "a reading must be runnable", "correct its overrides")
+
+

@@ -1,0 +1,10 @@
+"""Limits on untrusted input; one place, generous for records and small for attacks."""
+
+MAX_BYTES = 64_000_000
+"""Largest single input, in bytes."""
+MAX_DEPTH = 64
+"""Deepest nesting of JSON."""
+MAX_LITERAL = 64_000
+"""Longest text of one literal, in characters."""
+MAX_DIGITS = 40
+"""Longest number, in characters."""

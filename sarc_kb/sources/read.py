@@ -1,0 +1,136 @@
+"""Find and read every patient in files, folders and standard input.
+
+One file that cannot be read never stops the others: it becomes a finding of the run.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sarc_kb.errors import Finding, InputError
+from sarc_kb.facts import PatientRecord
+from sarc_kb.sources.fhir import FhirTerms, read_fhir
+from sarc_kb.sources.limits import MAX_BYTES
+from sarc_kb.sources.rdf import FORMATS, read_rdf
+
+FHIR_ENDINGS = (".json", ".ndjson")
+STANDARD_INPUT = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingTerms:
+    """What readers need of the knowledge base: axes for graphs, codes and questions for FHIR."""
+
+    axes: frozenset[str]
+    fhir: FhirTerms
+
+
+def read_sources(
+    sources: Iterable[Path], terms: ReadingTerms
+) -> tuple[list[PatientRecord], list[Finding]]:
+    """Return the patients of all sources in a fixed order, and what could not be read.
+
+    A patient found twice is returned each time, with an error: two records under one name are
+    never merged, and neither is judged.
+    """
+    records: list[PatientRecord] = []
+    problems: list[Finding] = []
+    for source in sources:
+        for path, origin in _files(source, problems):
+            try:
+                found = read_file(path, origin, terms)
+            except InputError as error:
+                problems.extend(error.findings)
+                continue
+            if not found:
+                problems.append(
+                    Finding("DATA000", "error", origin, "no patient", "nothing was judged", "a graph needs a sarc:Patient, a FHIR input a Patient resource")
+                )
+            records.extend(found)
+    return _without_doubles(records), problems
+
+
+def _files(source: Path, problems: list[Finding]) -> list[tuple[Path, str]]:
+    if str(source) == STANDARD_INPUT:
+        return [(source, "standard input")]
+    if source.is_dir():
+        found = sorted(
+            p for p in source.rglob("*") if p.is_file() and p.suffix.lower() in (*FORMATS, *FHIR_ENDINGS)
+        )
+        if not found:
+            problems.append(
+                Finding("DATA000", "error", str(source), "no file of a known kind", "nothing was judged", "known endings: " + ", ".join((*FORMATS, *FHIR_ENDINGS)))
+            )
+        return [(p, str(p)) for p in found]
+    if source.suffix.lower() not in (*FORMATS, *FHIR_ENDINGS):
+        problems.append(
+            Finding("DATA002", "error", str(source), f"unknown ending {source.suffix or '(none)'}", "the format cannot be told", "known endings: " + ", ".join((*FORMATS, *FHIR_ENDINGS)))
+        )
+        return []
+    return [(source, str(source))]
+
+
+def read_file(path: Path, origin: str, terms: ReadingTerms) -> list[PatientRecord]:
+    """Return the patients of one file.
+
+    Raises:
+        InputError: it cannot be read at all.
+    """
+    try:
+        if str(path) == STANDARD_INPUT:
+            data = sys.stdin.buffer.read(MAX_BYTES + 1)
+        else:
+            if path.stat().st_size > MAX_BYTES:
+                raise InputError(
+                    Finding("DATA002", "error", origin, f"{path.stat().st_size} bytes", f"the limit is {MAX_BYTES}", "split the file by patient")
+                )
+            data = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            Finding("DATA002", "error", origin, f"cannot be opened: {error.strerror or type(error).__name__}", "nothing was judged", "check the path and the permissions")
+        ) from None
+    kind = FORMATS.get(path.suffix.lower()) or _sniff(data, path.suffix.lower())
+    if kind == "fhir":
+        return read_fhir(data, origin, terms.fhir)
+    return read_rdf(data, origin, kind, terms.axes)
+
+
+def _sniff(data: bytes, ending: str) -> str:
+    """Return what JSON or standard input holds, by its first characters."""
+    if ending == ".ndjson":
+        return "fhir"
+    start = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if start.startswith((b"{", b"[")):
+        return "json-ld" if _looks_like_jsonld(data) else "fhir"
+    if start.startswith(b"<?xml") or start.startswith(b"<rdf:RDF"):
+        return "xml"
+    return "turtle"
+
+
+def _looks_like_jsonld(data: bytes) -> bool:
+    if b'"resourceType"' in data:
+        return False
+    try:
+        parsed = json.loads(data)
+    except (ValueError, RecursionError):
+        return b'"@context"' in data or b'"@id"' in data
+    first = parsed[0] if isinstance(parsed, list) and parsed else parsed
+    return isinstance(first, dict) and any(k.startswith("@") for k in first)
+
+
+def _without_doubles(records: list[PatientRecord]) -> list[PatientRecord]:
+    seen: dict[str, list[int]] = {}
+    for n, record in enumerate(records):
+        seen.setdefault(record.patient, []).append(n)
+    out = list(records)
+    for places in seen.values():
+        if len(places) > 1:
+            for n in places:
+                others = ", ".join(sorted({records[m].origin for m in places}))
+                twice = Finding("DATA003", "error", records[n].origin, f"patient {records[n].label} stands {len(places)} times in the input ({others})", "two records under one name are never merged", "join them into one record, or name them differently")
+                out[n] = replace(records[n], findings=(*records[n].findings, twice))
+    return out

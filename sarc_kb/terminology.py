@@ -1,0 +1,338 @@
+"""The ontology as the program uses it: hierarchy, kinds, quantities, code mappings.
+
+Everything is read from ``ontology/``; the hierarchy is what the reasoner concluded
+(``inferred.ttl``), so no reasoner runs here.
+"""
+
+from __future__ import annotations
+
+import csv
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+from rdflib import Graph, URIRef
+from rdflib.term import Node
+
+from sarc_kb.errors import Finding, RuleBaseError
+from sarc_kb.namespaces import RDF, RDFS, SARC, SKOS, local_name
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """How a measured term is read.
+
+    ``unit`` is the canonical UCUM unit; ``accepts`` gives for each further unit the factor and
+    divisor that bring a value to it. Values outside ``least``/``most`` are data errors.
+    """
+
+    unit: str
+    accepts: Mapping[str, tuple[Decimal, Decimal]]
+    least: Decimal | None = None
+    most: Decimal | None = None
+    whole: bool = False
+    step: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """What a set of codings says: terms that hold, and terms of which the thing may be one.
+
+    ``certain`` holds only the most specific terms; ``general`` are terms narrower than a code
+    that was given (the thing may be that, or something else). Both empty: nothing could be read.
+    """
+
+    certain: frozenset[str] = frozenset()
+    general: frozenset[str] = frozenset()
+    unread: tuple[str, ...] = ()
+
+    @property
+    def readable(self) -> bool:
+        return bool(self.certain or self.general)
+
+
+@dataclass(frozen=True)
+class Terminology:
+    """The loaded ontology. Unknown IRIs behave as terms without relatives."""
+
+    ancestors: Mapping[str, frozenset[str]]
+    labels: Mapping[str, str]
+    kinds: Mapping[str, str]
+    quantities: Mapping[str, Quantity]
+    spellings: Mapping[str, str]
+    mappings: Mapping[str, tuple[tuple[str, str], ...]]
+    disjoint: frozenset[tuple[str, str]]
+    axes: frozenset[str]
+    open_axes: frozenset[str]
+    scopes: Mapping[str, str]
+    scope_parts: Mapping[str, frozenset[str]]
+    scope_kinds: Mapping[str, frozenset[str]]
+    code_systems: Mapping[str, str]
+    graph: Graph = field(repr=False)
+
+    def up(self, term: str) -> frozenset[str]:
+        """Return ``term`` and everything above it."""
+        return self.ancestors.get(term) or frozenset((term,))
+
+    def known(self, iri: str) -> bool:
+        return iri in self.ancestors
+
+    def label(self, iri: str) -> str:
+        """Return the term's label, or the end of its IRI."""
+        return self.labels.get(iri) or local_name(iri)
+
+    def kind_of(self, term: str) -> str | None:
+        """Return the kind of record that ``term`` is naturally found in."""
+        return self.kinds.get(term)
+
+    def quantity_of(self, term: str) -> Quantity | None:
+        """Return how a measurement of ``term`` is read; a term inherits it from above."""
+        if term in self.quantities:
+            return self.quantities[term]
+        found = [self.quantities[a] for a in sorted(self.up(term)) if a in self.quantities]
+        return found[0] if found else None
+
+    def code(self, iris: Iterable[str], *, open_values: bool = False) -> Coded:
+        """Return what the codings ``iris`` of one thing say together.
+
+        A term of the ontology stands for itself, a code for what it is mapped to. With
+        ``open_values`` an unknown IRI names itself (a study, for example).
+        """
+        certain: set[str] = set()
+        general: set[str] = set()
+        unread: list[str] = []
+        for iri in iris:
+            if iri in self.ancestors or (open_values and iri not in self.mappings):
+                certain.add(iri)
+            elif iri in self.mappings:
+                for term, predicate in self.mappings[iri]:
+                    (general if predicate == "narrowMatch" else certain).add(term)
+            else:
+                unread.append(iri)
+        if certain:
+            above = {a for term in certain for a in self.up(term) if a != term}
+            certain -= above
+            general = set()
+        return Coded(frozenset(certain), frozenset(general), tuple(unread))
+
+    def canonical_unit(self, text: str) -> str:
+        """Return the UCUM spelling of a unit as written in the record."""
+        folded = fold_unit(text)
+        return self.spellings.get(folded, folded)
+
+    def contradictions(self, terms: Iterable[str]) -> list[tuple[str, str]]:
+        """Return the pairs among ``terms`` that the ontology declares or infers disjoint."""
+        ordered = sorted(set(terms))
+        return [
+            (a, b)
+            for i, a in enumerate(ordered)
+            for b in ordered[i + 1 :]
+            if (a, b) in self.disjoint
+        ]
+
+
+def fold_unit(text: str) -> str:
+    """Return ``text`` with compatibility characters unified and spaces removed.
+
+    >>> fold_unit("µmol/L") == fold_unit("μmol / L")
+    True
+    """
+    return "".join(unicodedata.normalize("NFKC", text).split())
+
+
+def load_terminology(folder: Path, graph: Graph) -> Terminology:
+    """Return the terminology of an ontology ``folder`` whose Turtle files are in ``graph``.
+
+    Raises:
+        RuleBaseError: a mapping table is malformed, or two mappings of a code contradict.
+    """
+    ancestors = _closure(graph)
+    labels = {str(s): str(o) for s, o in graph.subject_objects(RDFS.label)}
+    own_kinds: dict[str, str] = {
+        str(s): str(o) for s, o in graph.subject_objects(SARC.recordedAs)
+    }
+    kinds: dict[str, str] = {}
+    for term, above in ancestors.items():
+        if term in own_kinds:
+            kinds[term] = own_kinds[term]
+            continue
+        inherited = sorted(
+            {own_kinds[a] for a in above if a in own_kinds and not _overridden(a, above, own_kinds, ancestors)}
+        )
+        if inherited:
+            kinds[term] = inherited[0]
+    parts: dict[str, set[str]] = {}
+    for scope, part in graph.subject_objects(SARC.consistsOf):
+        parts.setdefault(str(scope), set()).add(str(part))
+    scope_kinds: dict[str, set[str]] = {}
+    for scope, kind in graph.subject_objects(SARC.aboutKind):
+        scope_kinds.setdefault(str(scope), set()).add(str(kind))
+    disjoint: set[tuple[str, str]] = set()
+    for a, b in graph.subject_objects(URIRef("http://www.w3.org/2002/07/owl#disjointWith")):
+        disjoint.add((min(str(a), str(b)), max(str(a), str(b))))
+    axes = frozenset(str(s) for s in graph.subjects(RDF.type, SARC.Axis))
+    return Terminology(
+        ancestors=ancestors,
+        labels=labels,
+        kinds=kinds,
+        quantities=_quantities(graph),
+        spellings=_spellings(graph),
+        mappings=_mappings(folder / "mappings"),
+        disjoint=frozenset(disjoint),
+        axes=axes,
+        open_axes=frozenset(
+            str(s) for s, o in graph.subject_objects(SARC.openValues) if str(o) == "true"
+        ),
+        scopes={
+            str(o): str(s)
+            for s in graph.subjects(RDF.type, SARC.Scope)
+            for o in graph.objects(s, SARC.notation)
+        },
+        scope_parts={k: frozenset(v) for k, v in parts.items()},
+        scope_kinds={k: frozenset(v) for k, v in scope_kinds.items()},
+        code_systems={
+            str(uri): str(prefix)
+            for system in graph.subjects(RDF.type, SARC.CodeSystem)
+            for prefix in graph.objects(system, SARC.iriPrefix)
+            for uri in graph.objects(system, SARC.systemUri)
+        },
+        graph=graph,
+    )
+
+
+def _overridden(
+    ancestor: str,
+    above: frozenset[str],
+    own: Mapping[str, str],
+    ancestors: Mapping[str, frozenset[str]],
+) -> bool:
+    """Whether a more specific ancestor than ``ancestor`` also names a kind."""
+    return any(a != ancestor and a in own and ancestor in ancestors[a] for a in above)
+
+
+def _closure(graph: Graph) -> dict[str, frozenset[str]]:
+    """Return every declared term with itself and its ancestors, without recursion."""
+    parents: dict[str, set[str]] = {}
+    owl = "http://www.w3.org/2002/07/owl#"
+    for kind in ("Class", "NamedIndividual"):
+        for term in graph.subjects(RDF.type, URIRef(owl + kind)):
+            if isinstance(term, URIRef):
+                parents.setdefault(str(term), set())
+    for child, parent in graph.subject_objects(RDFS.subClassOf):
+        if isinstance(child, URIRef) and isinstance(parent, URIRef):
+            parents.setdefault(str(child), set()).add(str(parent))
+            parents.setdefault(str(parent), set())
+    for individual, cls in graph.subject_objects(RDF.type):
+        if str(cls).startswith(SARC) and str(individual) in parents:
+            parents[str(individual)].add(str(cls))
+    closed: dict[str, frozenset[str]] = {}
+    for term in parents:
+        seen = {term}
+        stack = [term]
+        while stack:
+            for parent in parents.get(stack.pop(), ()):
+                if parent not in seen:
+                    seen.add(parent)
+                    stack.append(parent)
+        closed[term] = frozenset(seen)
+    return closed
+
+
+def _decimal(node: Node | None) -> Decimal | None:
+    return None if node is None else Decimal(str(node))
+
+
+def _quantities(graph: Graph) -> dict[str, Quantity]:
+    found: dict[str, Quantity] = {}
+    for term, unit in graph.subject_objects(SARC.canonicalUnit):
+        accepts: dict[str, tuple[Decimal, Decimal]] = {str(unit): (Decimal(1), Decimal(1))}
+        for node in graph.objects(term, SARC.acceptsUnit):
+            factor = _decimal(graph.value(node, SARC.factor)) or Decimal(1)
+            divisor = _decimal(graph.value(node, SARC.divisor)) or Decimal(1)
+            accepts[str(graph.value(node, SARC.unit))] = (factor, divisor)
+        found[str(term)] = Quantity(
+            unit=str(unit),
+            accepts=accepts,
+            least=_decimal(graph.value(term, SARC.plausibleMin)),
+            most=_decimal(graph.value(term, SARC.plausibleMax)),
+            whole=str(graph.value(term, SARC.wholeNumber)) == "true",
+            step=_decimal(graph.value(term, SARC.reportableStep)),
+        )
+    return found
+
+
+def _spellings(graph: Graph) -> dict[str, str]:
+    return {
+        fold_unit(str(spelling)): str(graph.value(node, SARC.unit))
+        for node, spelling in graph.subject_objects(SARC.spelling)
+    }
+
+
+def _mappings(folder: Path) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Return code IRI -> ((term IRI, predicate local name), …) of all tables in ``folder``."""
+    table: dict[str, set[tuple[str, str]]] = {}
+    for path in sorted(folder.glob("*.sssom.tsv")):
+        for code, term, predicate in read_sssom(path):
+            table.setdefault(code, set()).add((term, predicate))
+    return {code: tuple(sorted(rows)) for code, rows in table.items()}
+
+
+_USED = {"exactMatch", "broadMatch", "narrowMatch"}
+
+
+def read_sssom(path: Path) -> list[tuple[str, str, str]]:
+    """Return the rows of an SSSOM table that rules may use: (code IRI, term IRI, predicate).
+
+    Raises:
+        RuleBaseError: a prefix is not declared, or a column is missing; nothing is dropped.
+    Source: SSSOM 1.0, TSV with embedded metadata.
+    """
+    prefixes = {"skos": str(SKOS)}
+    rows: list[tuple[str, str, str]] = []
+    header: list[str] = []
+    in_map = False
+    with path.open(encoding="utf-8", newline="") as handle:
+        for number, line in enumerate(handle, 1):
+            if line.startswith("#"):
+                body = line[1:].rstrip("\r\n")
+                key, _, value = body.strip().partition(":")
+                indented = body.startswith(("  ", "\t", " \t"))
+                if in_map and (indented or value.strip().strip('"').startswith("http")) and value:
+                    prefixes[key.strip('"')] = value.strip().strip('"')
+                    continue
+                in_map = key == "curie_map"
+                continue
+            cells = next(csv.reader([line.rstrip("\r\n")], delimiter="\t"), [])
+            if not cells:
+                continue
+            if not header:
+                header = cells
+                continue
+            row = dict(zip(header, cells, strict=False))
+            try:
+                code = _expand(row["subject_id"], prefixes)
+                term = _expand(row["object_id"], prefixes)
+                predicate = local_name(_expand(row["predicate_id"], prefixes))
+            except KeyError as missing:
+                raise RuleBaseError(
+                    Finding(
+                        "RULE020",
+                        "error",
+                        f"{path.name}:{number}",
+                        f"{missing} is not declared",
+                        "a mapping that cannot be expanded would be lost",
+                        "declare the prefix in curie_map, or add the column",
+                    )
+                ) from None
+            if predicate in _USED:
+                rows.append((code, term, predicate))
+    return rows
+
+
+def _expand(curie: str, prefixes: Mapping[str, str]) -> str:
+    if curie.startswith(("http://", "https://", "urn:")):
+        return curie
+    prefix, _, local = curie.partition(":")
+    return prefixes[prefix] + local
