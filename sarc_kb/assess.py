@@ -7,6 +7,7 @@ greatest (Kleene 1952). Exclusions are written so that passing means clearing th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 
 from sarc_kb.assessment import (
@@ -107,7 +108,7 @@ def assess(
         criteria=criteria,
         to_decide=_to_decide(prepared, criteria, outcomes, grounds) if verdict is Verdict.UNDETERMINED else (),
         data_findings=tuple(_unique(findings)),
-        provenance=provenance,
+        provenance=replace(provenance, facts_unused=unused),
     )
 
 

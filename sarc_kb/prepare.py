@@ -883,65 +883,90 @@ class _Preparation:
         return found
 
     def try_each(self, selections: tuple[Selection, ...]) -> tuple[Span, str]:
+        """Return the span of the first attempt that finds something, and how it was found."""
         if not selections:
             return _UNKNOWN, "not in the record"
         first, rest = selections[0], selections[1:]
         if first.pick == "sameAs":
-            span, how = self.anchor(first.target)
-            if first.end_of_day and span is not _UNKNOWN:
+            span, how = self.anchor(first.targets[0])
+            if span == _UNKNOWN and rest:
+                return self.try_each(rest)
+            if first.end_of_day and span != _UNKNOWN:
                 # The whole day has passed: what was dated that day lies before this moment.
                 late = span.start_hi * DAY + 2 * DAY
                 span = replace(span, minute_lo=late, minute_hi=late)
-            return span, f"policy {local_name(first.policy)}" if first.policy else f"same as {local_name(first.target)}"
-        found: list[tuple[int, Item]] = []
-        for item in self.items:
-            degree = set_degree(item, first.target, self.trial, self.terms)
-            if degree and first.accepted != ANY:
-                degree = min(
-                    degree,
-                    self.trial.set_of(first.accepted).degree(item.values, self.terms) if item.has_value else 1,
-                )
-            if degree:
-                degree = min(degree, qualifier_degree(item, first.qualifier, self.trial, self.terms))
-            if degree and first.window != EVER:
-                degree = min(
-                    degree,
-                    window_degree(item.span, self.window(first.window), self.trial.windows[first.window].start_only),
-                )
-            if degree:
-                found.append((degree, item))
+            if first.policy:
+                return span, f"policy {local_name(first.policy)}"
+            return span, how if how != "given" else f"same as {local_name(first.targets[0])}"
+        found: list[tuple[int, Span]] = []
+        grounds: dict[str, None] = {}
+        for target in first.targets:
+            if target in self.trial.anchors:
+                span, how = self.anchor(target)
+                if span != _UNKNOWN:
+                    found.append((2, span))
+                    grounds[how] = None
+                continue
+            for item in self.items:
+                degree = self.chosen(item, target, first)
+                if degree:
+                    found.append((degree, item.span))
+                    grounds.update(dict.fromkeys(item.sources))
         if not found:
             return self.try_each(rest)
-        certain = [i.span for d, i in found if d == 2]
-        possible = [i.span for _, i in found]
-        low = first.pick == "earliestOf"
-        if certain:
-            if low:
-                span = Span(
-                    *(min(getattr(s, n) for s in (possible if n.endswith("lo") else certain)) for n in _START),
-                    *(min(getattr(s, n) for s in (possible if n.endswith("lo") else certain)) for n in _MINUTE),
-                )
-            else:
-                span = Span(
-                    *(max(getattr(s, n) for s in (certain if n.endswith("lo") else possible)) for n in _START),
-                    *(max(getattr(s, n) for s in (certain if n.endswith("lo") else possible)) for n in _MINUTE),
-                )
-        else:
+        certain = [s for d, s in found if d == 2]
+        possible = [s for _, s in found]
+        if not certain:
             other = self.try_each(rest)[0]
-            both = [*possible, other]
-            span = Span(
-                min(s.start_lo for s in both),
-                max(s.start_hi for s in both),
-                min(s.start_lo for s in both),
-                max(s.start_hi for s in both),
-                min(s.minute_lo for s in both),
-                max(s.minute_hi for s in both),
-            )
-        sources = sorted({s for _, i in found for s in i.sources})
-        how = "record: " + ", ".join(sources) if len(sources) <= 3 else f"record: {len(sources)} facts"
+            certain = possible = [*possible, other]
+            pick_lo: Callable[[Iterable[int]], int] = min
+            pick_hi: Callable[[Iterable[int]], int] = max
+        elif first.pick == "earliestOf":
+            pick_lo = pick_hi = min
+        else:
+            # The latest is at least as late as every certain one, at most as late as any.
+            pick_lo = pick_hi = max
+            certain, possible = possible, certain
+        day_lo = pick_lo(s.start_lo for s in possible)
+        day_hi = pick_hi(s.start_hi for s in certain)
+        span = Span(
+            day_lo,
+            day_hi,
+            day_lo,
+            day_hi,
+            pick_lo(s.minute_lo for s in possible),
+            pick_hi(s.minute_hi for s in certain),
+        )
+        names = list(grounds)
+        how = "record: " + ", ".join(names) if len(names) <= 3 else f"record: {len(names)} facts"
+        if names and all(n.startswith("policy ") or n in ("given",) for n in names):
+            how = names[0] if len(names) == 1 else "earliest of " + ", ".join(names)
         if first.policy:
             how += f" (policy {local_name(first.policy)})"
         return span, how
+
+    def chosen(self, item: Item, target: str, selection: Selection) -> int:
+        """Return the degree to which an anchor's attempt selects ``item``."""
+        degree = set_degree(item, target, self.trial, self.terms)
+        if degree and selection.accepted != ANY:
+            accepted = self.trial.set_of(selection.accepted)
+            degree = min(degree, accepted.degree(item.values, self.terms) if item.has_value else 1)
+        if not degree or qualifier_degree(item, selection.qualifier, self.trial, self.terms) < 2:
+            return 0
+        if any(qualifier_degree(item, q, self.trial, self.terms) == 2 for q in selection.unless):
+            return 0
+        if selection.window != EVER:
+            days = self.window(selection.window)
+            start_only = self.trial.windows[selection.window].start_only
+            degree = min(degree, window_degree(item.span, days, start_only))
+        if degree and selection.before is not None:
+            limit, _ = self.anchor(selection.before)
+            if limit != _UNKNOWN:
+                if item.span.start_lo > limit.start_hi:
+                    return 0
+                if item.span.start_hi > limit.start_lo:
+                    degree = 1
+        return degree
 
     def window(self, iri: str) -> WindowDays:
         if iri in self.windows:
@@ -950,6 +975,11 @@ class _Preparation:
         span, _ = self.anchor(rule.anchor)
         end_lo = _shift(span.start_lo, rule.ends_days_before)
         end_hi = _shift(span.start_hi, rule.ends_days_before)
+        if rule.ends_before is not None:
+            other = self.window(rule.ends_before)
+            end_lo, end_hi = _shift(other.start_lo, 1), _shift(other.start_hi, 1)
+        if rule.open_end:
+            end_lo = end_hi = FOREVER
         if rule.months is not None:
             start_lo = months_before(span.start_lo, rule.months)
             start_hi = months_before(span.start_hi, rule.months)
@@ -1166,8 +1196,6 @@ class _Preparation:
             )
 
 
-_START = ("start_lo", "start_hi", "start_lo", "start_hi")
-_MINUTE = ("minute_lo", "minute_hi")
 _UNKNOWN = Span(NEVER, FOREVER, NEVER, FOREVER, _LONG_AGO, FOREVER * DAY)
 
 

@@ -74,7 +74,11 @@ class Qualifier:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A span before an anchor; without days and months it is open to the past."""
+    """A span before an anchor; without days and months it is open to the past.
+
+    ``ends_before`` names a window before whose start this one ends; ``open_end`` runs to the
+    future.
+    """
 
     iri: str
     anchor: str
@@ -82,6 +86,8 @@ class Window:
     months: int | None
     ends_days_before: int
     start_only: bool
+    ends_before: str | None = None
+    open_end: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,15 +195,19 @@ class Criterion:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """One attempt of an anchor: pick a fact, or another anchor."""
+    """One attempt of an anchor: the earliest or latest of sets and other anchors, or the same as
+    another anchor. A qualifier must hold for certain; ``unless`` must not; ``before`` is an anchor
+    that the fact must not follow."""
 
     pick: str
-    target: str
+    targets: tuple[str, ...]
     accepted: str = ANY
     qualifier: str = ANY
     window: str = EVER
     policy: str | None = None
     end_of_day: bool = False
+    unless: tuple[str, ...] = ()
+    before: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -471,7 +481,11 @@ class _Compiler:
             sets=sets,
             qualifiers={str(q): self._qualifier(q) for q in self.typed(SARC.Qualifier)},
             windows={str(w): self._window(w) for w in self.typed(SARC.Window)},
-            anchors={str(a): self._anchor(a) for a in self.typed(SARC.Anchor)},
+            anchors={
+                str(SARC.StudyEntry): (),
+                str(SARC.AsOf): (),
+                **{str(a): self._anchor(a) for a in self.typed(SARC.Anchor)},
+            },
             derivations=self._derivations(),
             index_rules=tuple(self._index_rule(r) for r in self.typed(SARC.IndexRule)),
             questions=tuple(
@@ -681,6 +695,8 @@ class _Compiler:
             self.integer(node, SARC.monthsBefore),
             self.integer(node, SARC.endsDaysBefore) or 0,
             self.iri(node, SARC.testedOn) == str(SARC.StartOnly),
+            self.iri(node, SARC.endsBefore),
+            self.flag(node, SARC.openEnd),
         )
 
     def _anchor(self, node: Node) -> tuple[Selection, ...]:
@@ -690,17 +706,19 @@ class _Compiler:
         selections: list[Selection] = []
         for item in Collection(self.graph, head):
             for pick in ("earliestOf", "latestOf", "sameAs"):
-                target = self.iri(item, SARC[pick])
-                if target is not None:
+                targets = tuple(sorted(str(t) for t in self.graph.objects(item, SARC[pick])))
+                if targets:
                     selections.append(
                         Selection(
                             pick,
-                            target,
+                            targets,
                             self.iri(item, SARC.accepted, ANY) or ANY,
                             self.iri(item, SARC.qualifier, ANY) or ANY,
                             self.iri(item, SARC.window, EVER) or EVER,
                             self.iri(item, SARC.policy),
                             self.flag(item, SARC.endOfDay),
+                            tuple(sorted(str(q) for q in self.graph.objects(item, SARC.unless))),
+                            self.iri(item, SARC.before),
                         )
                     )
         return tuple(selections)

@@ -8,6 +8,7 @@ from decimal import Decimal
 from rdflib import Graph, Literal, URIRef
 from rdflib.namespace import XSD
 
+from sarc_kb.engines.shapes import CANARY
 from sarc_kb.namespaces import RDF, SARC
 from sarc_kb.prepare import Item, Prepared
 from sarc_kb.rules import Role
@@ -53,6 +54,7 @@ def prepared_graph(prepared: Prepared) -> Graph:
         graph.add((_PATIENT, SARC.clearedFor, URIRef(clause)))
     for rule in sorted(prepared.denied):
         graph.add((_PATIENT, SARC.denied, URIRef(rule)))
+    graph.add((_PATIENT, SARC.denied, URIRef(CANARY)))
     return graph
 
 

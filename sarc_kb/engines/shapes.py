@@ -13,6 +13,8 @@ from sarc_kb.rules import COMPONENTS, Trial
 
 ReadingName = Choice["refuted", "unproven"]
 READINGS: tuple[ReadingName, ReadingName] = ("refuted", "unproven")
+CANARY = "urn:sarc-kb:canary"
+"""A shape that every prepared graph violates in both readings; see `ShaclEngine`."""
 
 _PARAMETERS = (
     *COMPONENTS,
@@ -26,11 +28,18 @@ _PARAMETERS = (
 def clause_shapes(trial: Trial, components: Path, reading: ReadingName) -> Graph:
     """Return the shapes of one reading as this program runs them: every named clause on its own,
     without joins (which would be evaluated again for each parent) and without prose."""
+    graph = _rule_shapes(trial, components, reading)
+    canary = URIRef(CANARY)
+    graph.add((canary, RDF.type, SH.NodeShape))
+    graph.add((canary, SH.targetClass, SARC.Patient))
+    graph.add((canary, SARC.attested, canary))
+    return graph
+
+
+def _rule_shapes(trial: Trial, components: Path, reading: ReadingName) -> Graph:
     graph = Graph().parse(components / f"{reading}.ttl", format="turtle")
-    for clause in trial.clauses:
-        _copy_parameters(trial.graph, URIRef(clause), graph)
-    for criterion in trial.criteria:
-        _copy_parameters(trial.graph, URIRef(criterion.iri), graph)
+    for iri in (*trial.clauses, *(c.iri for c in trial.criteria)):
+        _copy_parameters(trial.graph, URIRef(iri), graph)
     return graph
 
 
@@ -40,7 +49,7 @@ def exported_shapes(trial: Trial, components: Path, reading: ReadingName) -> Gra
     Every criterion, join and clause targets ``sarc:Patient`` and is reported under its own IRI;
     the severity tells the reading (``sh:Violation`` or ``sarc:Undetermined``).
     """
-    graph = clause_shapes(trial, components, reading)
+    graph = _rule_shapes(trial, components, reading)
     graph.bind("sarc", SARC)
     graph.bind("sh", SH)
     severity = SH.Violation if reading == "refuted" else SARC.Undetermined

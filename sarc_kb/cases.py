@@ -1,0 +1,102 @@
+"""Boundary cases: small patients with the outcome that the protocol's words demand.
+
+A case lies beside the rule it proves (`*.cases.ttl`) and was written from the source sentence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rdflib import Graph
+from rdflib.term import Node
+
+from sarc_kb.assess import clause_outcomes, fold
+from sarc_kb.assessment import Outcome
+from sarc_kb.dates import PartialDate, parse_date
+from sarc_kb.engines.shacl_engine import Readings
+from sarc_kb.facts import PatientRecord
+from sarc_kb.namespaces import RDF, SARC, local_name
+from sarc_kb.prepare import Prepared
+from sarc_kb.rules import Trial
+from sarc_kb.sources.rdf import patients_of
+
+_OUTCOMES = {"Pass": Outcome.PASS, "Fail": Outcome.FAIL, "Undetermined": Outcome.UNDETERMINED}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case: the rule it is about, the patient, the outcome expected and why.
+
+    ``readings`` maps register entries to the reading the case runs under; ``answered`` tells
+    whether the patient has an attestation.
+    """
+
+    id: str
+    rule: str
+    record: PatientRecord
+    expected: Outcome
+    because: str
+    tests: tuple[str, ...]
+    as_of: PartialDate | None
+    readings: Mapping[str, str]
+    answered: bool
+    path: Path
+
+
+def load_cases(folder: Path, axes: frozenset[str]) -> list[Case]:
+    """Return every case below ``folder``, ordered by id."""
+    registers = Graph()
+    for path in sorted(folder.rglob("ambiguities.ttl")):
+        registers.parse(path, format="turtle")
+    found: list[Case] = []
+    for path in sorted(folder.rglob("*.cases.ttl")):
+        graph = Graph().parse(path, format="turtle")
+        found += [
+            _case(graph, registers, node, path, axes) for node in graph.subjects(RDF.type, SARC.BoundaryCase)
+        ]
+    return sorted(found, key=lambda c: c.id)
+
+
+def _case(graph: Graph, registers: Graph, node: Node, path: Path, axes: frozenset[str]) -> Case:
+    patient = graph.value(node, SARC.patient)
+    own = Graph()
+    stack: list[Node] = [patient] if patient is not None else []
+    while stack:
+        subject = stack.pop()
+        for triple in graph.triples((subject, None, None)):
+            if triple not in own:
+                own.add(triple)
+                if triple[1] == SARC.fact:
+                    stack.append(triple[2])
+    name = local_name(str(node))
+    records = patients_of(own, f"{path.name}:{name}", hashlib.sha256(name.encode()).hexdigest(), axes)
+    as_of = graph.value(node, SARC.asOf)
+    readings = {}
+    for reading in graph.objects(node, SARC.withReading):
+        entry = registers.value(None, SARC.hasReading, reading)
+        readings[local_name(str(entry))] = str(registers.value(reading, SARC.notation))
+    return Case(
+        id=name,
+        rule=str(graph.value(node, SARC.forRule)),
+        record=records[0],
+        expected=_OUTCOMES[local_name(str(graph.value(node, SARC.expected)))],
+        because=str(graph.value(node, SARC.because)),
+        tests=tuple(sorted(local_name(str(t)) for t in graph.objects(node, SARC.tests))),
+        as_of=parse_date(str(as_of)) if as_of is not None else None,
+        readings=readings,
+        answered=any(f.kind == str(SARC.Attestation) for f in records[0].facts),
+        path=path,
+    )
+
+
+def rule_outcome(prepared: Prepared, readings: Readings, trial: Trial, rule: str) -> Outcome:
+    """Return the outcome of any rule (clause, join or criterion) for a prepared patient."""
+    outcomes = clause_outcomes(trial, readings.refuted, readings.unproven)
+    denied = any(
+        shape == rule and component == str(SARC.NotDeniedConstraintComponent)
+        for shape, component in readings.refuted
+    )
+    return Outcome.FAIL if denied else fold(trial, rule, outcomes)
