@@ -19,7 +19,6 @@ from sarc_kb.dates import PartialDate, parse_date
 from sarc_kb.engines.shacl_engine import Readings
 from sarc_kb.facts import PatientRecord
 from sarc_kb.namespaces import RDF, SARC, local_name
-from sarc_kb.prepare import Prepared
 from sarc_kb.rules import Trial
 from sarc_kb.sources.rdf import patients_of
 
@@ -92,8 +91,20 @@ def _case(graph: Graph, registers: Graph, node: Node, path: Path, axes: frozense
     )
 
 
-def rule_outcome(prepared: Prepared, readings: Readings, trial: Trial, rule: str) -> Outcome:
-    """Return the outcome of any rule (clause, join or criterion) for a prepared patient."""
+def criterion_of(trial: Trial, rule: str) -> str:
+    """Return the criterion that a clause or join belongs to; a criterion is its own."""
+    for criterion in trial.criteria:
+        nodes = [criterion.iri]
+        while nodes:
+            node = nodes.pop()
+            if node == rule:
+                return criterion.iri
+            nodes += trial.children(node)
+    raise KeyError(rule)
+
+
+def rule_outcome(readings: Readings, trial: Trial, rule: str) -> Outcome:
+    """Return the outcome of any rule (clause, join or criterion) from the two readings."""
     outcomes = clause_outcomes(trial, readings.refuted, readings.unproven)
     denied = any(
         shape == rule and component == str(SARC.NotDeniedConstraintComponent)

@@ -44,6 +44,11 @@ def explain(prepared: Prepared, clause: Clause) -> Explanation:
         denied = prepared.denied.get(clause.iri, ())
         return Explanation(bool(denied), not cleared, answers=cleared or denied, read=len(cleared) + len(denied))
     result = _COMPONENTS[clause.component](prepared, clause)
+    denied = prepared.denied.get(clause.iri, ()) if clause.attestable else ()
+    if denied:
+        # Denied by a person: fails, whatever else the record shows; a proof is a conflict.
+        evidence = result.evidence if result.refuted else ()
+        return Explanation(True, True, evidence, answers=denied, read=result.read)
     cleared = prepared.cleared.get(clause.iri, ())
     if result.unproven and not result.refuted and cleared and clause.attestable:
         return Explanation(False, False, result.evidence, (), (), None, False, cleared, result.read)

@@ -24,7 +24,7 @@ from sarc_kb.dates import (
 from sarc_kb.errors import Finding
 from sarc_kb.facts import Fact, PatientRecord
 from sarc_kb.namespaces import SARC, local_name
-from sarc_kb.rules import ANY, EVER, Clause, Derivation, Role, Selection, Trial
+from sarc_kb.rules import ANY, EVER, Clause, Derivation, IndexRule, Role, Selection, Trial
 from sarc_kb.terminology import Coded, Terminology
 from sarc_kb.units import ANYTHING, INFINITY, Interval, ratio, read_number, to_canonical
 
@@ -97,6 +97,8 @@ class Statement:
     text: str
     explicit: bool
     items: tuple[Item, ...] = ()
+    said: int = FOREVER
+    """The day an explicit negative was found, which its validity may outlast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,10 @@ class Prepared:
     def _withdrawn(self, item: Item, iri: str) -> bool:
         """Whether an explicit negative not before ``item`` says that it is not of the set."""
         return any(
-            s.explicit and iri in s.scopes and item.span.start_hi <= s.end and item not in s.items
+            s.explicit
+            and iri in s.scopes
+            and item.span.start_hi <= min(s.said, s.end)
+            and item not in s.items
             for s in self.statements
         )
 
@@ -562,8 +567,11 @@ class _Preparation:
                 if rule.axis in item.axes:
                     continue
                 value = None
-                if self.never_index(item, candidate.members, rule.candidate):
+                if self.rivals(item.terms, rule) and item.natural:
                     value = rule.other
+                elif item.has_value and self.rivals(item.values, rule):
+                    # A report of another cancer that names no tumour may be about either.
+                    value = None
                 elif index is not None and item.tumour in index:
                     value = rule.index
                 elif item.tumour in others:
@@ -580,16 +588,12 @@ class _Preparation:
             return 1
         return self.trial.set_of(value).degree(coded, self.terms)
 
-    def never_index(self, item: Item, members: frozenset[str], candidate: str) -> bool:
-        """Whether ``item`` names a neoplasm that cannot be a candidate (another cancer)."""
-        if not item.terms.certain or not item.natural or item.kind != str(SARC.Condition):
+    def rivals(self, coded: Coded, rule: IndexRule) -> bool:
+        """Whether ``coded`` names something of the rival kind that cannot be a candidate."""
+        if rule.rival is None or not coded.certain:
             return False
-        malignant = str(SARC.MalignantNeoplasm)
-        return all(
-            malignant in self.terms.up(t)
-            and self.trial.set_of(candidate).degree_of_term(t, self.terms) == 0
-            for t in item.terms.certain
-        )
+        rival, candidate = self.trial.set_of(rule.rival), self.trial.set_of(rule.candidate)
+        return rival.degree(coded, self.terms) == 2 and candidate.degree(coded, self.terms) == 0
 
     # 3. Implications and refinements, until nothing new follows.
     def derive(self, *, windowed: bool) -> None:
@@ -1048,7 +1052,7 @@ class _Preparation:
             )
             if sets and day > NEVER:
                 self.statements.append(
-                    Statement(sets, NEVER, day, f"refuted in the record ({item.sources[0]})", True, (item,))
+                    Statement(sets, NEVER, day, f"refuted in the record ({item.sources[0]})", True, (item,), day)
                 )
         for rule in self.trial.derivations:
             if rule.kind != "Settling":
@@ -1065,7 +1069,7 @@ class _Preparation:
                         Statement(
                             frozenset(scopes), NEVER, max(end, item.span.start_lo),
                             f"{self.trial.label(rule.iri, self.terms)} ({item.sources[0]})",
-                            explicit, (item,),
+                            explicit, (item,), item.span.start_lo,
                         )
                     )
 
@@ -1164,13 +1168,14 @@ class _Preparation:
                 clearing = _YES if criterion.kind == "inclusion" else _NO
             verdicts.append((subject, said.pop() == clearing, last[-1]))
         events: dict[str, list[tuple[Item, bool, str]]] = {}
+        covered_by: dict[str, tuple[str, ...]] = {}
         for subject, clears, item in verdicts:
-            covered = (
+            covered_by[subject] = (
                 questions[subject].covers if subject in questions
                 else criteria[subject].clauses if subject in criteria and subject not in clauses
                 else (subject,)
             )
-            for clause in covered:
+            for clause in covered_by[subject]:
                 if clause in clauses:
                     events.setdefault(clause, []).append((item, clears, subject))
             if subject in clauses and not clauses[subject].attestable and clears:
@@ -1186,14 +1191,15 @@ class _Preparation:
                 if clauses[clause].attestable:
                     prepared.cleared[clause] = tuple(Answer(i, True, s) for i, _, s in last_events)
                 continue
-            denying = tuple(Answer(i, False, s) for i, _, s in last_events)
             criterion = owner[clause]
-            if any(s == clause for _, _, s in last_events) and clauses[clause].component == "attested":
-                prepared.denied[clause] = denying
-            known = prepared.denied.get(criterion.iri, ())
-            prepared.denied[criterion.iri] = known + tuple(
-                d for d in denying if d.item.id not in {k.item.id for k in known}
-            )
+            for item, _, subject in last_events:
+                answer = Answer(item, False, subject)
+                # A question about several clauses of a criterion does not say which one it denies.
+                alone = [c for c in criterion.clauses if c in covered_by[subject]] == [clause]
+                target = clause if alone and clauses[clause].attestable else criterion.iri
+                known = prepared.denied.get(target, ())
+                if item.id not in {k.item.id for k in known}:
+                    prepared.denied[target] = (*known, answer)
 
 
 _UNKNOWN = Span(NEVER, FOREVER, NEVER, FOREVER, _LONG_AGO, FOREVER * DAY)

@@ -30,30 +30,35 @@ PAIRS = ("noPair", "eachHas")
 class ConceptSet:
     """Terms with everything below them, less what is excluded.
 
-    ``degree`` is 2 for something certainly in the set, 1 possibly, 0 not.
+    ``degree`` is 2 for something certainly in the set, 1 possibly, 0 not. With ``by_name`` a code
+    more general than something excluded is inside: only what is excluded by name is out.
     """
 
     iri: str
     members: frozenset[str]
     excluding: frozenset[str] = frozenset()
     kind: str | None = None
+    by_name: bool = False
 
     def degree_of_term(self, term: str, terms: Terminology) -> int:
-        above = terms.up(term)
-        if above & self.excluding:
-            return 0
-        inside = bool(above & self.members)
-        if inside and not any(term in terms.up(e) for e in self.excluding):
-            return 2
-        if inside or any(term in terms.up(m) for m in self.members):
-            return 1
-        return 0
+        """Return 2 if everything below ``term`` is in the set, 1 if something is, else 0."""
+        below = (term,) if self.by_name and terms.up(term) & self.members else terms.down(term)
+        inside = [
+            bool(above & self.members) and not above & self.excluding for above in map(terms.up, below)
+        ]
+        return 2 if all(inside) else 1 if any(inside) else 0
 
     def degree(self, coded: Coded, terms: Terminology) -> int:
-        """Return the degree of a thing with several codings; nothing readable is possible."""
+        """Return the degree of a thing that all of its codings describe.
+
+        One coding that is in the set puts the thing in it, one that is outside puts it outside;
+        if two say different, nobody knows. Nothing readable is possible.
+        """
         if coded.certain:
             degrees = {self.degree_of_term(t, terms) for t in coded.certain}
-            return degrees.pop() if len(degrees) == 1 else 1
+            if degrees >= {0, 2}:
+                return 1
+            return 2 if 2 in degrees else 0 if 0 in degrees else 1
         if coded.general:
             return 1 if any(self.degree_of_term(t, terms) for t in coded.general) else 0
         return 1
@@ -243,11 +248,15 @@ class Derivation:
 
 @dataclass(frozen=True, slots=True)
 class IndexRule:
+    """Which of several things is meant: facts that ``describes`` selects are about a candidate;
+    a ``rival`` that is no candidate is always another."""
+
     axis: str
     index: str
     other: str
     candidate: str
     describes: str
+    rival: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -667,6 +676,7 @@ class _Compiler:
             frozenset(str(m) for m in self.graph.objects(node, SARC.member)),
             frozenset(str(m) for m in self.graph.objects(node, SARC.excluding)),
             self.iri(node, SARC.factKind),
+            self.flag(node, SARC.byName),
         )
 
     def _qualifier(self, node: Node) -> Qualifier:
@@ -795,6 +805,7 @@ class _Compiler:
             self.iri(node, SARC.other, str(SARC.OtherTumour)) or "",
             self.iri(node, SARC.candidate) or "",
             self.iri(node, SARC.describes) or "",
+            self.iri(node, SARC.rival),
         )
 
     def _policy(self, node: Node) -> Policy:

@@ -58,6 +58,7 @@ class Terminology:
     """The loaded ontology. Unknown IRIs behave as terms without relatives."""
 
     ancestors: Mapping[str, frozenset[str]]
+    descendants: Mapping[str, frozenset[str]]
     labels: Mapping[str, str]
     kinds: Mapping[str, str]
     quantities: Mapping[str, Quantity]
@@ -75,6 +76,10 @@ class Terminology:
     def up(self, term: str) -> frozenset[str]:
         """Return ``term`` and everything above it."""
         return self.ancestors.get(term) or frozenset((term,))
+
+    def down(self, term: str) -> frozenset[str]:
+        """Return ``term`` and everything below it."""
+        return self.descendants.get(term) or frozenset((term,))
 
     def known(self, iri: str) -> bool:
         return iri in self.ancestors
@@ -175,6 +180,7 @@ def load_terminology(folder: Path, graph: Graph) -> Terminology:
     axes = frozenset(str(s) for s in graph.subjects(RDF.type, SARC.Axis))
     return Terminology(
         ancestors=ancestors,
+        descendants=_inverse(ancestors),
         labels=labels,
         kinds=kinds,
         quantities=_quantities(graph),
@@ -238,6 +244,14 @@ def _closure(graph: Graph) -> dict[str, frozenset[str]]:
                     stack.append(parent)
         closed[term] = frozenset(seen)
     return closed
+
+
+def _inverse(ancestors: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
+    below: dict[str, set[str]] = {}
+    for term, above in ancestors.items():
+        for ancestor in above:
+            below.setdefault(ancestor, set()).add(term)
+    return {term: frozenset(found) for term, found in below.items()}
 
 
 def _decimal(node: Node | None) -> Decimal | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -124,9 +124,11 @@ class Readings:
 
 
 class ShaclEngine:
-    """Both readings of one trial, loaded into one processor."""
+    """Both readings of one trial, or of some of its criteria, loaded into one processor."""
 
-    def __init__(self, trial: Trial, components: Path, name: str = "pyshacl") -> None:
+    def __init__(
+        self, trial: Trial, components: Path, name: str = "pyshacl", only: Collection[str] | None = None
+    ) -> None:
         if name not in _ENGINES:
             raise UsageError(
                 Finding("USE006", "error", f"--engine {name}", "not a known SHACL processor", "the name selects the processor", "choose one of: " + ", ".join(ENGINE_NAMES))
@@ -136,7 +138,7 @@ class ShaclEngine:
         try:
             self.version = importlib.metadata.version(package)
             self.processors: dict[ReadingName, Processor] = {
-                reading: build(clause_shapes(trial, components, reading)) for reading in READINGS
+                reading: build(clause_shapes(trial, components, reading, only)) for reading in READINGS
             }
         except ImportError:
             raise UsageError(

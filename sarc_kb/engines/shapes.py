@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection as Collection_
 from pathlib import Path
 from typing import Literal as Choice
 
@@ -25,10 +26,13 @@ _PARAMETERS = (
 )
 
 
-def clause_shapes(trial: Trial, components: Path, reading: ReadingName) -> Graph:
+def clause_shapes(
+    trial: Trial, components: Path, reading: ReadingName, only: Collection_[str] | None = None
+) -> Graph:
     """Return the shapes of one reading as this program runs them: every named clause on its own,
-    without joins (which would be evaluated again for each parent) and without prose."""
-    graph = _rule_shapes(trial, components, reading)
+    without joins (which would be evaluated again for each parent) and without prose; ``only``
+    limits them to some criteria."""
+    graph = _rule_shapes(trial, components, reading, only)
     canary = URIRef(CANARY)
     graph.add((canary, RDF.type, SH.NodeShape))
     graph.add((canary, SH.targetClass, SARC.Patient))
@@ -36,10 +40,14 @@ def clause_shapes(trial: Trial, components: Path, reading: ReadingName) -> Graph
     return graph
 
 
-def _rule_shapes(trial: Trial, components: Path, reading: ReadingName) -> Graph:
+def _rule_shapes(
+    trial: Trial, components: Path, reading: ReadingName, only: Collection_[str] | None = None
+) -> Graph:
     graph = Graph().parse(components / f"{reading}.ttl", format="turtle")
-    for iri in (*trial.clauses, *(c.iri for c in trial.criteria)):
-        _copy_parameters(trial.graph, URIRef(iri), graph)
+    for criterion in trial.criteria:
+        if only is None or criterion.iri in only:
+            for iri in (criterion.iri, *criterion.clauses):
+                _copy_parameters(trial.graph, URIRef(iri), graph)
     return graph
 
 
