@@ -17,7 +17,7 @@ from rdflib import Graph, URIRef
 
 from sarc_kb.engines.shacl_engine import meta_results
 from sarc_kb.errors import Finding, RuleBaseError
-from sarc_kb.namespaces import OA, OWL, RDF, RDFS, SARC, SH, SKOS, compact, local_name
+from sarc_kb.namespaces import OA, OWL, RDF, RDFS, SARC, SH, SKOS, TRIAL_BASE, compact, local_name
 from sarc_kb.rules import ANY, EVER, Trial, apply_readings, compile_trial
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def check_rule_base(kb: KnowledgeBase, trial: str) -> CheckReport:
     except RuleBaseError as error:
         return CheckReport(error.findings, "not readable")
     own, cases = _own_files(folder)
-    findings += _unknown_terms(kb, own)
+    findings += unknown_terms(own, declared_terms(kb), {str(s) for s in own.subjects()})
     findings += _structure(kb, own, cases)
     source = folder / "source.txt"
     findings += _quotations(own, source)
@@ -87,12 +87,15 @@ def _own_files(folder: Path) -> tuple[Graph, Graph]:
     return rules, cases
 
 
-def _unknown_terms(kb: KnowledgeBase, own: Graph) -> list[Finding]:
-    """Faults for sarc:, sh: and trial: terms that nobody declares, and for foreign predicates."""
-    declared = {str(s) for s in kb.terms.graph.subjects(RDF.type, None) if isinstance(s, URIRef)}
-    subjects = {str(s) for s in own.subjects() if isinstance(s, URIRef)}
+def declared_terms(kb: KnowledgeBase) -> frozenset[str]:
+    """Return every term that the ontology declares."""
+    return frozenset(str(s) for s in kb.terms.graph.subjects(RDF.type, None) if isinstance(s, URIRef))
+
+
+def unknown_terms(own: Graph, declared: frozenset[str], subjects: set[str]) -> list[Finding]:
+    """Return a fault for every sarc:, sh: and trial: term that nobody declares, and for every
+    foreign predicate; ``subjects`` are the nodes that the trial's files describe."""
     found: dict[tuple[str, str], Finding] = {}
-    trial_base = next((str(s).rpartition("/")[0] + "/" for s in own.subjects(RDF.type, SARC.Trial)), "")
     for s, p, o in own:
         for term, role in ((p, "predicate"), (o, "object")):
             if not isinstance(term, URIRef):
@@ -102,7 +105,7 @@ def _unknown_terms(kb: KnowledgeBase, own: Graph) -> list[Finding]:
                 wrong = iri not in declared
             elif iri.startswith(str(SH)):
                 wrong = local_name(iri) not in _SHACL_TERMS
-            elif trial_base and iri.startswith(trial_base):
+            elif iri.startswith(TRIAL_BASE):
                 wrong = iri not in subjects
             else:
                 wrong = (

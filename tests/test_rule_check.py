@@ -1,0 +1,132 @@
+"""Faults planted in a copy of the rule base are found before any patient is read."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rdflib import Graph
+
+from sarc_kb.kb import KnowledgeBase, data_folder
+from sarc_kb.rule_check import check_rule_base, declared_terms, unknown_terms
+
+ROOT = data_folder()
+TRIAL = "NCT05602415"
+FOLDER = Path("shapes/trials/nct05602415")
+HAEMOGLOBIN = FOLDER / "inclusion" / "I07a-haemoglobin.ttl"
+FUNCTION = FOLDER / "inclusion" / "I07-adequate-function.ttl"
+TRANSFUSION = FOLDER / "exclusion" / "E12-transfusion.ttl"
+
+
+def test_the_rule_base_has_no_fault(kb: KnowledgeBase) -> None:
+    for trial in kb.trial_folders:
+        report = check_rule_base(kb, trial)
+        assert not report.findings, "\n".join(map(str, report.findings[:20]))
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "shapes", tmp_path / "shapes")
+    (tmp_path / "ontology").symlink_to(ROOT / "ontology")
+    return tmp_path
+
+
+def swap(path: Path, old: str, new: str) -> Callable[[Path], None]:
+    def plant(root: Path) -> None:
+        text = (root / path).read_text(encoding="utf-8")
+        assert old in text, f"{old!r} is not in {path}"
+        (root / path).write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    return plant
+
+
+def add(path: Path, text: str) -> Callable[[Path], None]:
+    def plant(root: Path) -> None:
+        with (root / path).open("a", encoding="utf-8") as handle:
+            handle.write("\n" + text + "\n")
+
+    return plant
+
+
+def drop(pattern: str) -> Callable[[Path], None]:
+    def plant(root: Path) -> None:
+        found = list(root.glob(pattern))
+        assert found
+        for path in found:
+            path.unlink()
+
+    return plant
+
+
+FAULTS: dict[str, tuple[Callable[[Path], None], str, str]] = {
+    "misspelt component": (swap(HAEMOGLOBIN, "sarc:latest ", "sarc:lates "), "RULE010", "I07a"),
+    "misspelt parameter": (swap(HAEMOGLOBIN, "sarc:atLeast", "sarc:atLeats"), "RULE010", "I07a"),
+    "misspelt target": (swap(HAEMOGLOBIN, "sh:targetClass", "sh:targetClas"), "RULE010", "I07a"),
+    "a SHACL term rules do not use": (add(HAEMOGLOBIN, "trial:I07a sh:deactivated true ."), "RULE010", "I07a"),
+    "undefined term": (swap(HAEMOGLOBIN, "sarc:Haemoglobin ", "sarc:Haemoglobine "), "RULE010", "I07a"),
+    "undefined window": (swap(HAEMOGLOBIN, "policy:laboratory-look-back", "policy:laboratory-lookback"), "RULE010", "I07a"),
+    "two values of a parameter": (add(HAEMOGLOBIN, "trial:I07a sarc:atLeast 8.0 ."), "RULE011", "I07a"),
+    "two components": (add(HAEMOGLOBIN, "trial:I07a sarc:none sarc:Haemoglobin ."), "RULE011", "I07a"),
+    "missing parameter": (swap(TRANSFUSION, "sarc:settledBy sarc:ProcedureHistory ;", ""), "RULE011", "E12"),
+    "a double in place of a decimal": (swap(HAEMOGLOBIN, "sarc:atLeast 9.0", "sarc:atLeast 9.0e0"), "RULE011", "I07a"),
+    "sh:not": (add(FUNCTION, "trial:I07 sh:not trial:I07a ."), "RULE010", "I07"),
+    "recursion": (
+        add(FUNCTION, "trial:I07x a sarc:Join , sh:NodeShape ; rdfs:label \"x\"@en ; sarc:partOf trial:I07 ; sh:and ( trial:I07x ) . trial:I99 a sarc:InclusionCriterion , sh:NodeShape ; sh:and ( trial:I07x ) ."),
+        "RULE003",
+        "I07x",
+    ),
+    "altered quotation": (swap(HAEMOGLOBIN, "Haemoglobin ≥ 9 g/dL", "Haemoglobin ≥ 8 g/dL"), "RULE013", "I07a"),
+    "limit in another unit": (swap(HAEMOGLOBIN, 'sarc:unit "g/dL"', 'sarc:unit "g/L"'), "RULE019", "I07a"),
+    "answers about another rule": (swap(TRANSFUSION, "sarc:attestedAs trial:E12", "sarc:attestedAs trial:E13"), "RULE015", "E12"),
+    "no message": (swap(HAEMOGLOBIN, "sh:message", "rdfs:comment"), "RULE011", "I07a"),
+    "cases taken away": (drop("shapes/trials/*/inclusion/I07a-*.cases.ttl"), "RULE021", "I07a"),
+    "register entry taken away": (
+        swap(FOLDER / "ambiguities.ttl", "trial:A-43 a sarc:Ambiguity", "trial:A-44 a sarc:Ambiguity"),
+        "RULE010",
+        "I07a",
+    ),
+    "a question about a clause that only the record decides": (
+        add(FOLDER / "questions.ttl", 'trial:question-x a sarc:Question ; rdfs:label "x"@en ; sarc:linkId "x" ; sarc:covers trial:I07a ; sarc:clearingAnswer sarc:Yes .'),
+        "RULE018",
+        "question-x",
+    ),
+    "unreadable file": (add(HAEMOGLOBIN, "trial:I07a a a a ."), "RULE000", "I07a"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_planted_fault(name: str, copy: Path) -> None:
+    plant, code, where = FAULTS[name]
+    plant(copy)
+    report = check_rule_base(KnowledgeBase.load(copy), TRIAL)
+    assert any(f.code == code and where in f.where for f in report.findings), "\n".join(
+        map(str, report.findings[:10])
+    )
+
+
+_TERM = re.compile(r"\b(sarc|sh):([A-Za-z][A-Za-z0-9-]*)")
+
+
+def rule_files() -> list[Path]:
+    return [p for p in sorted((ROOT / FOLDER).rglob("*.ttl")) if not p.name.endswith(".cases.ttl")]
+
+
+@pytest.mark.parametrize("path", rule_files(), ids=lambda p: p.stem)
+def test_every_one_letter_mutant_of_a_term_is_caught(path: Path, kb: KnowledgeBase) -> None:
+    """Each sarc: or sh: term of the file, with its last letter changed, is an unknown term."""
+    text = path.read_text(encoding="utf-8")
+    declared = declared_terms(kb)
+    subjects = {str(s) for s in kb.trial_graph(TRIAL).subjects()}
+    found = sorted({m.group(0) for m in _TERM.finditer(re.sub(r'"[^"]*"|<[^>]*>', '""', text))})
+    assert found
+    survivors = []
+    for term in found:
+        changed = term[:-1] + ("x" if term[-1] != "x" else "y")
+        mutant = re.sub(rf"(?<![\w:-]){re.escape(term)}(?![\w-])", changed, text, count=0)
+        graph = Graph().parse(data=mutant, format="turtle")
+        if not any(changed in f.found for f in unknown_terms(graph, declared, subjects)):
+            survivors.append(term)
+    assert not survivors
