@@ -56,7 +56,7 @@ def render_text(
         colour: whether to use terminal colours; they never say anything that the words do not.
         width: the columns to use; single words that are longer are not broken.
         verbose: also every clause that is no pass but does not decide, all evidence and findings,
-            and the readings of the register.
+            the anchors, and the readings of the register.
         quiet: the verdicts alone.
     """
     result = _harmless(result)
@@ -149,6 +149,8 @@ class _Page:
         word = part.outcome.word.upper()
         subject = f"{part.label}: "
         told = part.message.removeprefix(subject)
+        if isinstance(part, ClauseResult) and part.missing:
+            told = told.removesuffix(f" ({part.missing[0]})")  # it follows below
         self.paragraph(word, f"{a.trial} {part.id} {subject}{told}", indent="  ")
         self.paint(word, part.outcome.word)
         clause = part if isinstance(part, ClauseResult) else None
@@ -208,7 +210,7 @@ class _Page:
             f"{p.facts_void} void",
             f"{p.facts_after_as_of} later",
             f"{p.facts_unused} unused",
-            *(f"{anchor} {day} ({how})" for anchor, day, how in p.anchors),
+            *(f"{anchor} {day} ({how})" for anchor, day, how in p.anchors if self.verbose),
             *(f"{name} = {value}" for name, value in p.policies),
             *(f"{name} = {value}" for name, value in p.readings if self.verbose),
         ]
