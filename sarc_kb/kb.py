@@ -266,6 +266,7 @@ class KnowledgeBase:
                 questions=names,
                 study_ids={trial.id: trial.iri},
                 term=lambda name: str(SARC[name]),
+                names=self.terms.names_without_code(str(SARC.MedicationUse)),
             ),
         )
 

@@ -122,6 +122,17 @@ class Terminology:
             general = set()
         return Coded(frozenset(certain), frozenset(general), tuple(unread))
 
+    def names_without_code(self, kind: str) -> dict[str, str]:
+        """Return the names (lower case) of terms recorded as ``kind`` that no code system has yet;
+        a reader may know such a thing by its exact name alone."""
+        named: dict[str, str] = {}
+        for term, _ in self.graph.subject_objects(SARC.unmappedBecause):
+            if self.kinds.get(str(term)) == kind:
+                for predicate in (RDFS.label, SKOS.altLabel):
+                    for name in self.graph.objects(term, predicate):
+                        named[str(name).lower()] = str(term)
+        return named
+
     def canonical_unit(self, text: str) -> str:
         """Return the UCUM spelling of a unit as written in the record."""
         folded = fold_unit(text)
