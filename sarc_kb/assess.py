@@ -346,9 +346,9 @@ def _rests_on(prepared: Prepared, clause: Clause, outcome: Outcome, ground: Expl
         if any(p.iri == window for p in prepared.trial.policies):
             out[f"policy: {local_name(window)}"] = None
         anchor = prepared.trial.windows[window].anchor
-        how = prepared.anchors.get(anchor, (None, ""))[1]
-        if "policy" in how:
-            out[f"anchor: {local_name(anchor)} ({how})"] = None
+        day = prepared.anchors.get(anchor)
+        if day is not None and "policy" in day.how:
+            out[f"anchor: {local_name(anchor)} ({day.how})"] = None
     return tuple(out)
 
 

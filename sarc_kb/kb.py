@@ -200,8 +200,8 @@ class KnowledgeBase:
                 policies=tuple((p.name, p.value) for p in trial.policies),
                 readings=trial.chosen_readings,
                 anchors=tuple(
-                    (iri.rpartition("/")[2].rpartition("#")[2] or iri, _span_text(span.start_lo, span.start_hi), how)
-                    for iri, (span, how) in sorted(prepared.anchors.items())
+                    (iri.rpartition("/")[2].rpartition("#")[2] or iri, _span_text(day.span.start_lo, day.span.start_hi), day.how)
+                    for iri, day in sorted(prepared.anchors.items())
                 ),
                 clauses_evaluated=len(trial.clauses),
                 facts_read=len(record.facts),

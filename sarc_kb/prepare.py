@@ -111,6 +111,15 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class AnchorDay:
+    """An anchor resolved for one patient: when, how it was found, and in which facts."""
+
+    span: Span
+    how: str
+    items: tuple[Item, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class WindowDays:
     """A window resolved for one patient: earliest and latest start and end, in days."""
 
@@ -138,7 +147,7 @@ class Prepared:
     items: list[Item]
     statements: list[Statement]
     windows: dict[str, WindowDays]
-    anchors: dict[str, tuple[Span, str]]
+    anchors: dict[str, AnchorDay]
     cleared: dict[str, tuple[Answer, ...]]
     denied: dict[str, tuple[Answer, ...]]
     findings: list[Finding]
@@ -344,7 +353,7 @@ class _Preparation:
         self.answers: list[Item] = []
         self.spoken: list[Item] = []
         self.void = self.later = 0
-        self.anchors: dict[str, tuple[Span, str]] = {}
+        self.anchors: dict[str, AnchorDay] = {}
         self.windows: dict[str, WindowDays] = {}
         self.resolving: set[str] = set()
         self.counter = 0
@@ -869,16 +878,17 @@ class _Preparation:
         for window in self.trial.windows:
             self.window(window)
 
-    def anchor(self, iri: str) -> tuple[Span, str]:
+    def anchor(self, iri: str) -> AnchorDay:
         if iri in self.anchors:
             return self.anchors[iri]
         if iri == _ENTRY:
-            found = (_point(self.entry, self.minutes(self.entry, self.entry.first, self.entry.last)), "given")
+            minutes = self.minutes(self.entry, self.entry.first, self.entry.last)
+            found = AnchorDay(_point(self.entry, minutes), "given")
         elif iri == _AS_OF:
             day = self.as_of
-            found = (Span(day, day, day, day, day * DAY, day * DAY + DAY - 1), "given")
+            found = AnchorDay(Span(day, day, day, day, day * DAY, day * DAY + DAY - 1), "given")
         elif iri in self.resolving:
-            found = (_UNKNOWN, "refers to itself")
+            found = AnchorDay(_UNKNOWN, "refers to itself")
         else:
             self.resolving.add(iri)
             found = self.try_each(self.trial.anchors.get(iri, ()))
@@ -886,43 +896,45 @@ class _Preparation:
         self.anchors[iri] = found
         return found
 
-    def try_each(self, selections: tuple[Selection, ...]) -> tuple[Span, str]:
-        """Return the span of the first attempt that finds something, and how it was found."""
+    def try_each(self, selections: tuple[Selection, ...]) -> AnchorDay:
+        """Return what the first attempt that finds something gives."""
         if not selections:
-            return _UNKNOWN, "not in the record"
+            return AnchorDay(_UNKNOWN, "not in the record")
         first, rest = selections[0], selections[1:]
         if first.pick == "sameAs":
-            span, how = self.anchor(first.targets[0])
-            if span == _UNKNOWN and rest:
+            other = self.anchor(first.targets[0])
+            if other.span == _UNKNOWN and rest:
                 return self.try_each(rest)
+            span = other.span
             if first.end_of_day and span != _UNKNOWN:
                 # The whole day has passed: what was dated that day lies before this moment.
                 late = span.start_hi * DAY + 2 * DAY
                 span = replace(span, minute_lo=late, minute_hi=late)
-            if first.policy:
-                return span, f"policy {local_name(first.policy)}"
-            return span, how if how != "given" else f"same as {local_name(first.targets[0])}"
+            how = other.how if other.how != "given" else f"same as {local_name(first.targets[0])}"
+            return AnchorDay(span, f"policy {local_name(first.policy)}" if first.policy else how, other.items)
         found: list[tuple[int, Span]] = []
+        items: list[Item] = []
         grounds: dict[str, None] = {}
         for target in first.targets:
             if target in self.trial.anchors:
-                span, how = self.anchor(target)
-                if span != _UNKNOWN:
-                    found.append((2, span))
-                    grounds[how] = None
+                other = self.anchor(target)
+                if other.span != _UNKNOWN:
+                    found.append((2, other.span))
+                    items += other.items
+                    grounds[other.how.removeprefix("record: ")] = None
                 continue
             for item in self.items:
                 degree = self.chosen(item, target, first)
                 if degree:
                     found.append((degree, item.span))
+                    items.append(item)
                     grounds.update(dict.fromkeys(item.sources))
         if not found:
             return self.try_each(rest)
         certain = [s for d, s in found if d == 2]
         possible = [s for _, s in found]
         if not certain:
-            other = self.try_each(rest)[0]
-            certain = possible = [*possible, other]
+            certain = possible = [*possible, self.try_each(rest).span]
             pick_lo: Callable[[Iterable[int]], int] = min
             pick_hi: Callable[[Iterable[int]], int] = max
         elif first.pick == "earliestOf":
@@ -942,12 +954,12 @@ class _Preparation:
             pick_hi(s.minute_hi for s in certain),
         )
         names = list(grounds)
-        how = "record: " + ", ".join(names) if len(names) <= 3 else f"record: {len(names)} facts"
-        if names and all(n.startswith("policy ") or n in ("given",) for n in names):
-            how = names[0] if len(names) == 1 else "earliest of " + ", ".join(names)
+        how = ", ".join(names) if len(names) <= 3 else f"{len(names)} facts"
+        if items:
+            how = f"record: {how}"
         if first.policy:
             how += f" (policy {local_name(first.policy)})"
-        return span, how
+        return AnchorDay(span, how, tuple(items))
 
     def chosen(self, item: Item, target: str, selection: Selection) -> int:
         """Return the degree to which an anchor's attempt selects ``item``."""
@@ -964,7 +976,7 @@ class _Preparation:
             start_only = self.trial.windows[selection.window].start_only
             degree = min(degree, window_degree(item.span, days, start_only))
         if degree and selection.before is not None:
-            limit, _ = self.anchor(selection.before)
+            limit = self.anchor(selection.before).span
             if limit != _UNKNOWN:
                 if item.span.start_lo > limit.start_hi:
                     return 0
@@ -976,7 +988,7 @@ class _Preparation:
         if iri in self.windows:
             return self.windows[iri]
         rule = self.trial.windows[iri]
-        span, _ = self.anchor(rule.anchor)
+        span = self.anchor(rule.anchor).span
         end_lo = _shift(span.start_lo, rule.ends_days_before)
         end_hi = _shift(span.start_hi, rule.ends_days_before)
         if rule.ends_before is not None:
@@ -999,8 +1011,9 @@ class _Preparation:
         for rule in self.trial.derivations:
             if rule.kind != "Interval" or rule.from_anchor is None or rule.to_anchor is None:
                 continue
-            (a, how_a), (b, how_b) = self.anchor(rule.from_anchor), self.anchor(rule.to_anchor)
-            if a.start_lo <= NEVER or b.start_hi >= FOREVER or a.start_hi >= FOREVER or b.start_lo <= NEVER:
+            start, stop = self.anchor(rule.from_anchor), self.anchor(rule.to_anchor)
+            a, b = start.span, stop.span
+            if a.start_lo <= NEVER or b.start_lo <= NEVER or FOREVER in (a.start_hi, b.start_hi):
                 continue
             if rule.measured_in == str(SARC.CompletedYears):
                 lo, hi = completed_years(a.start_hi, b.start_lo), completed_years(a.start_lo, b.start_hi)
@@ -1008,13 +1021,10 @@ class _Preparation:
                 lo, hi = b.minute_lo - a.minute_hi, b.minute_hi - a.minute_lo
             else:
                 lo, hi = b.start_lo - a.start_hi, b.start_hi - a.start_lo
-            policies = tuple(h for h in (how_a, how_b) if "policy" in h)
-            parents = tuple(
-                i for i in self.items if i.sources and any(s in how_a or s in how_b for s in i.sources) and not i.parents
-            )
             made = self.derived(
-                rule, rule.iri, parents, span=b, interval=Interval(Decimal(lo), Decimal(hi))
+                rule, rule.iri, start.items + stop.items, span=b, interval=Interval(Decimal(lo), Decimal(hi))
             )
+            policies = tuple(x.how for x in (start, stop) if "policy" in x.how)
             self.items.append(replace(made, rests_on=made.rests_on + policies))
 
     # 7. Statements: spoken, vouched for, and explicit negatives.
