@@ -907,9 +907,10 @@ class _Preparation:
                 return self.try_each(rest)
             span = other.span
             if first.end_of_day and span != _UNKNOWN:
-                # The whole day has passed: what was dated that day lies before this moment.
-                late = span.start_hi * DAY + 2 * DAY
-                span = replace(span, minute_lo=late, minute_hi=late)
+                # The first moment after that day: what was dated that day lies before it.
+                low, high = self.offsets
+                midnight = (span.start_hi + 1) * DAY
+                span = replace(span, minute_lo=midnight - high, minute_hi=midnight - low)
             how = other.how if other.how != "given" else f"same as {local_name(first.targets[0])}"
             return AnchorDay(span, f"policy {local_name(first.policy)}" if first.policy else how, other.items)
         found: list[tuple[int, Span]] = []
