@@ -3,7 +3,7 @@ processor reads alike. `docs/rule-language.md` names the properties."""
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 
 from rdflib import Graph, Literal, URIRef
 from rdflib.namespace import XSD
@@ -12,8 +12,11 @@ from sarc_kb.engines.shapes import CANARY
 from sarc_kb.namespaces import RDF, SARC
 from sarc_kb.prepare import Item, Prepared
 from sarc_kb.rules import Role
-from sarc_kb.units import INFINITY
+from sarc_kb.units import INFINITY, Interval
 
+PLACES = 12
+"""Decimal places of a number in the prepared graph; bounds of clauses have no more."""
+_STEP, _WIDE = Decimal(1).scaleb(-PLACES), Context(prec=60)
 _PATIENT = URIRef("urn:sarc-kb:patient")
 _TRUE, _FALSE = Literal(True), Literal(False)
 
@@ -36,7 +39,7 @@ def prepared_graph(prepared: Prepared) -> Graph:
         graph.add((_PATIENT, SARC.fact, node))
         for predicate, value in sorted(marks):
             graph.add((node, SARC[predicate], URIRef(value)))
-        interval, span = item.interval, item.span
+        interval, span = _printable(item.interval), item.span
         graph.add((node, SARC.lo, _decimal(interval.lo)))
         graph.add((node, SARC.hi, _decimal(interval.hi)))
         graph.add((node, SARC.loOpen, _TRUE if interval.lo_open else _FALSE))
@@ -102,10 +105,22 @@ def settled_pairs(prepared: Prepared) -> list[tuple[str, str]]:
     return sorted(pairs)
 
 
+def _printable(interval: Interval) -> Interval:
+    """Return ``interval`` with at most `PLACES` decimal places.
+
+    Processors read xsd:decimal with a limited number of places and take a longer one (a quotient)
+    for no number at all. An end with more places moves outwards to the next shorter number and
+    becomes open. No comparison with a bound b of at most as many places changes: an end e lies
+    strictly between two neighbouring shorter numbers, and b is not strictly between them.
+    """
+    lo, hi = _shorter(interval.lo, ROUND_FLOOR), _shorter(interval.hi, ROUND_CEILING)
+    return Interval(lo, hi, interval.lo_open or lo != interval.lo, interval.hi_open or hi != interval.hi)
+
+
+def _shorter(end: Decimal, rounding: str) -> Decimal:
+    return max(-INFINITY, min(end, INFINITY)).quantize(_STEP, rounding, _WIDE).normalize(_WIDE)
+
+
 def _decimal(number: Decimal) -> Literal:
-    if abs(number) >= INFINITY:
-        return Literal("1000000000000000000.0" if number > 0 else "-1000000000000000000.0", datatype=XSD.decimal)
     text = format(number, "f")
     return Literal(text if "." in text else text + ".0", datatype=XSD.decimal)
-
-
