@@ -319,6 +319,9 @@ def _register(kb: KnowledgeBase, name: str, trial: Trial) -> Iterator[Finding]:
     for entry in trial.ambiguities:
         node = URIRef(entry.iri)
         for reading, _ in entry.readings:
+            if not reading:
+                yield _fault("RULE023", entry.iri, "a reading without a notation", "nobody could choose it", "describe the reading and give it a notation")
+                continue
             if reading == entry.default:
                 continue
             nodes = [r for r in trial.graph.objects(node, SARC.hasReading) if str(trial.graph.value(r, SARC.notation)) == reading]
