@@ -244,10 +244,11 @@ class Prepared:
         return None
 
     def _unreadable(self, scope: str, span: WindowDays) -> bool:
-        """Whether a fact of a kind that ``scope`` speaks of cannot be read and may lie in it."""
+        """Whether a fact of a kind that ``scope`` speaks of, or of no known kind, cannot be read
+        and may lie in it."""
         kinds = self.terms.scope_kinds.get(scope, frozenset())
         return any(
-            item.kind in kinds
+            (item.kind is None or item.kind in kinds)
             and not item.terms.readable
             and window_degree(item.span, span, False) > 0
             for item in self.items
@@ -423,7 +424,7 @@ class _Preparation:
                     "DATA012",
                     "warning",
                     fact,
-                    "no mapping for " + (", ".join(self.code_text(c) for c in item.terms.unread) or "a fact without a concept"),
+                    "no mapping for " + (", ".join(self.terms.code_text(c) for c in item.terms.unread) or "a fact without a concept"),
                     "no rule can read it, and a completeness statement of its kind does not hold over it",
                     "map the code to a term, or to the 'other' term of its kind",
                 )
@@ -443,16 +444,13 @@ class _Preparation:
             )
             self.answers.append(self.item_of(fact))
 
-    def code_text(self, code: str) -> str:
-        return code
-
     def item_of(self, fact: Fact) -> Item:
         terms = self.terms.code(fact.concepts, open_values=fact.kind in (_ATTESTATION,))
         natural_kinds = {k for t in (terms.certain or terms.general) if (k := self.terms.kind_of(t))}
         kind = fact.kind or (sorted(natural_kinds)[0] if natural_kinds else None)
         values = self.terms.code(fact.value_concepts)
         if fact.value_concepts and not values.readable:
-            self.find("DATA013", "warning", fact, "no mapping for the coded result " + ", ".join(values.unread), "the result could be anything", "map the code to a value of the vocabulary")
+            self.find("DATA013", "warning", fact, "no mapping for the coded result " + ", ".join(map(self.terms.code_text, values.unread)), "the result could be anything", "map the code to a value of the vocabulary")
         interval, unit, problem = self.number_of(fact, terms)
         axes: dict[str, Coded] = {}
         for axis in {a for a, _ in fact.axes}:
@@ -460,7 +458,7 @@ class _Preparation:
                 tuple(v for a, v in fact.axes if a == axis), open_values=axis in self.terms.open_axes
             )
             if not coded.readable:
-                self.find("DATA014", "info", fact, f"{local_name(axis)} is not mapped: " + ", ".join(coded.unread), "it is read as not known", "map the code")
+                self.find("DATA014", "info", fact, f"{local_name(axis)} is not mapped: " + ", ".join(map(self.terms.code_text, coded.unread)), "it is read as not known", "map the code")
             axes[axis] = coded
         for a, b in self.terms.contradictions(values.certain):
             self.find("DATA015", "warning", fact, f"{self.terms.label(a)} and {self.terms.label(b)} in one result", "the two exclude each other, so the result decides nothing", "correct the record")

@@ -71,6 +71,7 @@ class Terminology:
     scope_parts: Mapping[str, frozenset[str]]
     scope_kinds: Mapping[str, frozenset[str]]
     code_systems: Mapping[str, str]
+    code_names: Mapping[str, str]
     graph: Graph = field(repr=False)
 
     def up(self, term: str) -> frozenset[str]:
@@ -121,6 +122,13 @@ class Terminology:
             certain -= above
             general = set()
         return Coded(frozenset(certain), frozenset(general), tuple(unread))
+
+    def code_text(self, iri: str) -> str:
+        """Return a code as people write it (``LOINC 718-7``); another IRI as it is."""
+        for prefix, name in self.code_names.items():
+            if iri.startswith(prefix):
+                return f"{name} {iri[len(prefix) :]}"
+        return iri
 
     def names_without_code(self, kind: str) -> dict[str, str]:
         """Return the names (lower case) of terms recorded as ``kind`` that no code system has yet;
@@ -214,6 +222,11 @@ def load_terminology(folder: Path, graph: Graph) -> Terminology:
             for system in graph.subjects(RDF.type, SARC.CodeSystem)
             for prefix in graph.objects(system, SARC.iriPrefix)
             for uri in graph.objects(system, SARC.systemUri)
+        },
+        code_names={
+            str(prefix): str(graph.value(system, RDFS.label) or prefix)
+            for system in graph.subjects(RDF.type, SARC.CodeSystem)
+            for prefix in graph.objects(system, SARC.iriPrefix)
         },
         graph=graph,
     )

@@ -142,7 +142,7 @@ def mapped_codes(trial: Trial, terms: Terminology, iri: str) -> list[str]:
     wanted = trial.set_of(iri)
     return sorted(
         {
-            compact(code)
+            terms.code_text(code)
             for code, rows in terms.mappings.items()
             for term, predicate in rows
             if predicate != "narrowMatch" and wanted.degree_of_term(term, terms) == 2
