@@ -805,18 +805,12 @@ class _Preparation:
             )
 
     def clearance(self, rule: Derivation) -> None:
-        """Estimate creatinine clearance where none is recorded.
+        """Estimate creatinine clearance; the estimate stands behind every recorded clearance.
 
         Source: Cockcroft and Gault 1976: (140 - age) x weight / (72 x creatinine in mg/dL), times
         0.85 for women; not indexed to body surface. Molar mass of creatinine 113.12 g/mol.
         """
         named = dict(rule.inputs)
-        above = next(iter(self.terms.up(rule.iri) - {rule.iri}), rule.iri)
-        recorded = next(
-            (a for a in self.terms.up(rule.iri) if a != rule.iri and self.terms.quantity_of(a)), above
-        )
-        if any(set_degree(i, recorded, self.trial, self.terms) for i in self.items):
-            return
         birth = self.births(named.get("fromBirth", str(SARC.Birth)))
         weights = [
             i for i in self.items
@@ -845,8 +839,14 @@ class _Preparation:
             top = item.interval.hi if item.interval.hi < INFINITY else None
             lo = formula(ages[-1], weight.interval.lo, top, factors[0]) if top else Decimal(0)
             hi = formula(ages[0], weight.interval.hi, item.interval.lo, factors[-1])
+            # Windows see the day of the creatinine; in order of time it yields to any recorded value.
+            span = replace(
+                item.span,
+                minute_lo=item.span.minute_lo + _LONG_AGO,
+                minute_hi=item.span.minute_hi + _LONG_AGO,
+            )
             self.items.append(
-                self.derived(rule, rule.iri, (item, weight), span=item.span, interval=Interval(lo, hi))
+                self.derived(rule, rule.iri, (item, weight), span=span, interval=Interval(lo, hi))
             )
 
     def births(self, concept: str) -> tuple[int, int] | None:
@@ -932,8 +932,10 @@ class _Preparation:
             return self.try_each(rest)
         certain = [s for d, s in found if d == 2]
         possible = [s for _, s in found]
-        if not certain:
-            certain = possible = [*possible, self.try_each(rest).span]
+        if first.pick == "agreementOf" or not certain:
+            if not certain:
+                certain = possible = [*possible, self.try_each(rest).span]
+            certain = possible
             pick_lo: Callable[[Iterable[int]], int] = min
             pick_hi: Callable[[Iterable[int]], int] = max
         elif first.pick == "earliestOf":

@@ -7,11 +7,13 @@ those factors against a UCUM library. A unit that is not listed is never guessed
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 
 from sarc_kb.terminology import Quantity, Terminology
 
 INFINITY = Decimal(10) ** 18
+# Wide enough that a product keeps every digit of a record: rounding could move a value over a limit.
+_WIDE = Context(prec=100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def to_canonical(value: Decimal, unit: str | None, quantity: Quantity, terms: Te
     if written not in quantity.accepts:
         return None
     factor, divisor = quantity.accepts[written]
-    return value * factor / divisor
+    return _WIDE.divide(_WIDE.multiply(value, factor), divisor)
 
 
 def read_number(
@@ -106,6 +108,6 @@ def ratio(top: Interval, bottom: Interval) -> Interval:
     if bottom.lo <= 0 or bottom.hi >= INFINITY or not top.known:
         return ANYTHING
     # A negative result is never a laboratory value; plausibility has refused it before.
-    lo = -INFINITY if top.lo <= -INFINITY else top.lo / bottom.hi
-    hi = INFINITY if top.hi >= INFINITY else top.hi / bottom.lo
+    lo = -INFINITY if top.lo <= -INFINITY else _WIDE.divide(top.lo, bottom.hi)
+    hi = INFINITY if top.hi >= INFINITY else _WIDE.divide(top.hi, bottom.lo)
     return Interval(lo, hi, top.lo_open, top.hi_open)

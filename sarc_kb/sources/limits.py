@@ -7,4 +7,6 @@ MAX_DEPTH = 64
 MAX_LITERAL = 64_000
 """Longest text of one literal, in characters."""
 MAX_DIGITS = 40
-"""Longest number, in characters."""
+"""Most digits of a number, written without an exponent."""
+MAX_LABEL = 200
+"""Longest name of a patient or place that a report repeats, in characters."""
