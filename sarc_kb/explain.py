@@ -108,7 +108,7 @@ def _match(prepared: Prepared, item: Item, role: Role) -> int:
 def _latest(prepared: Prepared, clause: Clause) -> Explanation:
     role = clause.role
     assert role is not None
-    selected = [(prepared.selected(i, role), i) for i in prepared.items]
+    selected = [(prepared.selected(i, role), i) for i in prepared.members(role.concept_set)]
     sure = [i for d, i in selected if d == 2]
     maybe = [i for d, i in selected if d]
     may_match = [
@@ -130,10 +130,8 @@ def _latest(prepared: Prepared, clause: Clause) -> Explanation:
     if not maybe:
         outside = [
             i
-            for i in prepared.items
-            if prepared.in_set(i, role.concept_set)
-            and prepared.qualified(i, role.qualifier)
-            and not prepared.within(i, role.window)
+            for i in prepared.members(role.concept_set)
+            if prepared.qualified(i, role.qualifier) and not prepared.within(i, role.window)
         ]
         outside.sort(key=lambda i: (-i.span.minute_hi, i.id))
         nearby = tuple(outside[:1])
@@ -173,9 +171,15 @@ def _none(prepared: Prepared, clause: Clause) -> Explanation:
 
 
 def _matches(prepared: Prepared, role: Role | None) -> tuple[list[Item], list[Item]]:
+    graded = _graded(prepared, role)
+    return [i for d, i in graded if d == 2], [i for _, i in graded]
+
+
+def _graded(prepared: Prepared, role: Role | None) -> list[tuple[int, Item]]:
+    """Return the possible matches of ``role``, each with its degree."""
     assert role is not None
-    graded = [(_match(prepared, i, role), i) for i in prepared.items]
-    return [i for d, i in graded if d == 2], [i for d, i in graded if d]
+    graded = ((_match(prepared, i, role), i) for i in prepared.members(role.concept_set))
+    return [(d, i) for d, i in graded if d]
 
 
 def _gap(first: Item, second: Item, clause: Clause) -> int:
@@ -183,6 +187,9 @@ def _gap(first: Item, second: Item, clause: Clause) -> int:
     assert clause.gap is not None
     if first.id == second.id:
         return 0
+    a, b = first.span, second.span
+    if a.minute_lo == a.minute_hi == b.minute_lo == b.minute_hi:
+        return 0  # one moment, however often it was read
     least = second.span.minute_lo - first.span.minute_hi
     most = second.span.minute_hi - first.span.minute_lo
     if least >= clause.gap[0] and most <= clause.gap[1]:
@@ -192,14 +199,12 @@ def _gap(first: Item, second: Item, clause: Clause) -> int:
 
 def _no_pair(prepared: Prepared, clause: Clause) -> Explanation:
     assert clause.role is not None
-    first = [(_match(prepared, i, clause.role), i) for i in prepared.items]
-    assert clause.second is not None
-    second = [(_match(prepared, i, clause.second), i) for i in prepared.items]
+    first, second = _graded(prepared, clause.role), _graded(prepared, clause.second)
     sure: dict[str, Item] = {}
     maybe: dict[str, Item] = {}
     for da, a in first:
         for db, b in second:
-            degree = min(da, db, _gap(a, b, clause) if da and db else 0)
+            degree = min(da, db, _gap(a, b, clause))
             if degree:
                 maybe.update({a.id: a, b.id: b})
             if degree == 2:
@@ -214,25 +219,22 @@ def _no_pair(prepared: Prepared, clause: Clause) -> Explanation:
         () if sure else tuple((i, _doubt(prepared, i, role)) for i in maybe.values()),
         statement=statement if proven else None,
         lacks_statement=statement is None,
-        read=sum(1 for d, _ in first if d),
+        read=len(first),
     )
 
 
 def _each_has(prepared: Prepared, clause: Clause) -> Explanation:
-    assert clause.role is not None and clause.second is not None
-    first = [(_match(prepared, i, clause.role), i) for i in prepared.items]
-    second = [(_match(prepared, i, clause.second), i) for i in prepared.items]
+    assert clause.role is not None
+    first, second = _graded(prepared, clause.role), _graded(prepared, clause.second)
     statement = prepared.settling(clause)
-    lonely = [a for da, a in first if da == 2 and not any(db and _gap(a, b, clause) for db, b in second)]
+    lonely = [a for da, a in first if da == 2 and not any(_gap(a, b, clause) for _, b in second)]
     open_ = [
         a
-        for da, a in first
-        if da and not any(db == 2 and _gap(a, b, clause) == 2 for db, b in second)
+        for _, a in first
+        if not any(db == 2 and _gap(a, b, clause) == 2 for db, b in second)
     ]
-    partners = [
-        b for db, b in second if db and any(da and _gap(a, b, clause) for da, a in first)
-    ]
-    seen = {i.id: i for i in (*(a for da, a in first if da), *partners)}
+    partners = [b for _, b in second if any(_gap(a, b, clause) for _, a in first)]
+    seen = {i.id: i for i in (*(a for _, a in first), *partners)}
     refuted = statement is not None and bool(lonely)
     proven = statement is not None and not open_
     return Explanation(
@@ -242,7 +244,7 @@ def _each_has(prepared: Prepared, clause: Clause) -> Explanation:
         () if refuted or proven else tuple((i, _doubt(prepared, i, clause.role)) for i in open_),
         statement=statement if refuted or proven else None,
         lacks_statement=statement is None,
-        read=sum(1 for d, _ in first if d),
+        read=len(first),
     )
 
 

@@ -39,6 +39,8 @@ _YES, _NO = str(SARC.Yes), str(SARC.No)
 _ENTRY, _AS_OF = str(SARC.StudyEntry), str(SARC.AsOf)
 _LONG_AGO = NEVER * DAY
 
+_Coding = tuple[str | None, bool, Coded, bool]
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -78,6 +80,11 @@ class Item:
     derived_by: str | None = None
     rests_on: tuple[str, ...] = ()
     problem: str = ""
+
+    @property
+    def coding(self) -> _Coding:
+        """All that tells whether it is in a set; see `set_degree`."""
+        return self.kind, self.natural, self.terms, self.sure
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -154,6 +161,8 @@ class Prepared:
     void: int = 0
     later: int = 0
     _degrees: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    _alike: dict[_Coding, list[int]] = field(default_factory=dict, init=False, repr=False)
+    _members: dict[str, list[Item]] = field(default_factory=dict, init=False, repr=False)
 
     # -- degrees -------------------------------------------------------------------------------
     def in_set(self, item: Item, iri: str) -> int:
@@ -165,6 +174,25 @@ class Prepared:
                 degree = 0
             self._degrees[key] = degree
         return self._degrees[key]
+
+    def members(self, iri: str) -> list[Item]:
+        """Return the items that are possibly of the set, in order.
+
+        A long record has few codings: each is held against the set once.
+        """
+        if not self._alike:
+            for number, item in enumerate(self.items):
+                self._alike.setdefault(item.coding, []).append(number)
+        if iri not in self._members:
+            numbers = [
+                number
+                for alike in self._alike.values()
+                if set_degree(self.items[alike[0]], iri, self.trial, self.terms)
+                for number in alike
+            ]
+            items = (self.items[n] for n in sorted(numbers))
+            self._members[iri] = [i for i in items if self.in_set(i, iri)]
+        return self._members[iri]
 
     def _withdrawn(self, item: Item, iri: str) -> bool:
         """Whether an explicit negative not before ``item`` says that it is not of the set."""
@@ -357,6 +385,7 @@ class _Preparation:
         self.anchors: dict[str, AnchorDay] = {}
         self.windows: dict[str, WindowDays] = {}
         self.resolving: set[str] = set()
+        self.degrees: dict[tuple[str, _Coding], int] = {}
         self.counter = 0
         offsets = {
             d.offset
@@ -398,6 +427,14 @@ class _Preparation:
     def find(self, code: str, severity: str, fact: Fact | None, found: str, why: str, fix: str) -> None:
         where = self.record.origin if fact is None else (fact.source or fact.id)
         self.findings.append(Finding(code, severity, where, found, why, fix))  # type: ignore[arg-type]
+
+    def in_set(self, item: Item, iri: str) -> int:
+        """`set_degree`, worked out once for all items that are coded alike."""
+        key = (iri, item.coding)
+        degree = self.degrees.get(key)
+        if degree is None:
+            degree = self.degrees[key] = set_degree(item, iri, self.trial, self.terms)
+        return degree
 
     # 1. Facts that count, with their codes, values and times read.
     def read_facts(self) -> None:
@@ -534,7 +571,7 @@ class _Preparation:
             groups: dict[str | None, list[Item]] = {}
             described = []
             for item in self.items:
-                if set_degree(item, rule.describes, self.trial, self.terms):
+                if self.in_set(item, rule.describes):
                     described.append(item)
                     groups.setdefault(item.tumour, []).append(item)
             marked = {
@@ -633,7 +670,7 @@ class _Preparation:
                 return
 
     def matches(self, item: Item, rule: Derivation) -> int:
-        degree = set_degree(item, rule.source, self.trial, self.terms)
+        degree = self.in_set(item, rule.source)
         if degree and rule.accepted != ANY:
             accepted = (
                 self.trial.set_of(rule.accepted).degree(item.values, self.terms) if item.has_value else 1
@@ -745,8 +782,8 @@ class _Preparation:
         for rule in self.trial.derivations:
             if rule.kind == "UpperLimitMultiple":
                 for item in list(self.items):
-                    if any(set_degree(item, c, self.trial, self.terms) == 2 or (
-                        set_degree(item, c, self.trial, self.terms) == 1 and not item.sure
+                    if any(self.in_set(item, c) == 2 or (
+                        self.in_set(item, c) == 1 and not item.sure
                     ) for c in rule.of):
                         self.items.append(self.multiple(item, rule))
             elif rule.kind in ("Smallest", "Largest"):
@@ -779,7 +816,7 @@ class _Preparation:
             if item.span.start_lo != item.span.start_hi or not item.sure or item.problem:
                 continue
             for part in rule.of:
-                if set_degree(item, part, self.trial, self.terms) == 2:
+                if self.in_set(item, part) == 2:
                     days.setdefault(item.span.start_lo, {}).setdefault(part, []).append(item)
         for _, parts in sorted(days.items()):
             members = tuple(i for p in rule.of for i in parts.get(p, ()))
@@ -814,13 +851,13 @@ class _Preparation:
         birth = self.births(named.get("fromBirth", str(SARC.Birth)))
         weights = [
             i for i in self.items
-            if set_degree(i, named["fromWeight"], self.trial, self.terms) == 2 and i.interval.known
+            if self.in_set(i, named["fromWeight"]) == 2 and i.interval.known
         ]
         sexes = self.sexes(named.get("fromSex", str(SARC.Sex)))
         if birth is None or not weights:
             return
         for item in list(self.items):
-            if set_degree(item, named["fromCreatinine"], self.trial, self.terms) != 2:
+            if self.in_set(item, named["fromCreatinine"]) != 2:
                 continue
             day = item.span.start_hi
             if not item.interval.known or item.span.start_lo != day or item.interval.lo <= 0:
@@ -853,14 +890,14 @@ class _Preparation:
         days = [
             (i.span.start_lo, i.span.start_hi)
             for i in self.items
-            if set_degree(i, concept, self.trial, self.terms) == 2 and i.span.start_lo > NEVER
+            if self.in_set(i, concept) == 2 and i.span.start_lo > NEVER
         ]
         return (min(d[0] for d in days), max(d[1] for d in days)) if days else None
 
     def sexes(self, concept: str) -> set[Decimal]:
         factors: set[Decimal] = set()
         for item in self.items:
-            if set_degree(item, concept, self.trial, self.terms) == 2 and item.has_value:
+            if self.in_set(item, concept) == 2 and item.has_value:
                 if item.values.certain == {str(SARC.Female)}:
                     factors.add(Decimal("0.85"))
                 elif item.values.certain == {str(SARC.Male)}:
@@ -964,7 +1001,7 @@ class _Preparation:
 
     def chosen(self, item: Item, target: str, selection: Selection) -> int:
         """Return the degree to which an anchor's attempt selects ``item``."""
-        degree = set_degree(item, target, self.trial, self.terms)
+        degree = self.in_set(item, target)
         if degree and selection.accepted != ANY:
             accepted = self.trial.set_of(selection.accepted)
             degree = min(degree, accepted.degree(item.values, self.terms) if item.has_value else 1)
@@ -1109,8 +1146,8 @@ class _Preparation:
         for rule in self.trial.derivations:
             if rule.kind != "Tally" or rule.gives is None:
                 continue
-            members = [i for i in self.items if set_degree(i, rule.source, self.trial, self.terms)]
-            certain = [i for i in members if set_degree(i, rule.source, self.trial, self.terms) == 2]
+            members = [i for i in self.items if self.in_set(i, rule.source)]
+            certain = [i for i in members if self.in_set(i, rule.source) == 2]
             if not members:
                 continue
             span = Span(NEVER, NEVER, FOREVER, FOREVER, _LONG_AGO, _LONG_AGO)

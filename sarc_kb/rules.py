@@ -200,8 +200,8 @@ class Criterion:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """One attempt of an anchor: the earliest or latest of sets and other anchors, or the same as
-    another anchor. A qualifier must hold for certain; ``unless`` must not; ``before`` is an anchor
+    """One attempt of an anchor: the earliest or latest of sets and other anchors, one day on which
+    all of them agree (else any of theirs), or the same as another anchor. A qualifier must hold for certain; ``unless`` must not; ``before`` is an anchor
     that the fact must not follow."""
 
     pick: str
@@ -715,7 +715,7 @@ class _Compiler:
             return ()
         selections: list[Selection] = []
         for item in Collection(self.graph, head):
-            for pick in ("earliestOf", "latestOf", "sameAs"):
+            for pick in ("earliestOf", "latestOf", "agreementOf", "sameAs"):
                 targets = tuple(sorted(str(t) for t in self.graph.objects(item, SARC[pick])))
                 if targets:
                     selections.append(

@@ -124,7 +124,7 @@ class Terminology:
         return Coded(frozenset(certain), frozenset(general), tuple(unread))
 
     def code_text(self, iri: str) -> str:
-        """Return a code as people write it (``LOINC 718-7``); another IRI as it is."""
+        """Return a code as people write it (its system, then the code); another IRI as it is."""
         for prefix, name in self.code_names.items():
             if iri.startswith(prefix):
                 return f"{name} {iri[len(prefix) :]}"
