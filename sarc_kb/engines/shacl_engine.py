@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pyshacl
 import rdflib.plugins.sparql
@@ -42,7 +42,7 @@ class Processor(Protocol):
 class PreparedGraph(Graph):
     """A graph whose SPARQL texts are parsed once and kept."""
 
-    _cache: dict[str, Query | str] = {}
+    _cache: ClassVar[dict[str, Query]] = {}
 
     def query(self, query_object: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(query_object, str):
