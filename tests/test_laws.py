@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -100,16 +101,17 @@ def in_unit_system(kb: KnowledgeBase, record: PatientRecord, rank: int) -> Patie
         if quantity is None or fact.value is None or unit not in quantity.accepts or fact.upper_limit_unit:
             facts.append(fact)
             continue
-        exact = [u for u, (f, d) in sorted(quantity.accepts.items()) if (Decimal(1) / (f / d)) * (f / d) == 1]
-        new = exact[rank % len(exact)]
         old_factor, old_divisor = quantity.accepts[unit]
+        units = sorted(quantity.accepts)
+        new = units[rank % len(units)]
         factor, divisor = quantity.accepts[new]
 
         def move(value: Decimal, up: Decimal = old_factor * divisor, down: Decimal = old_divisor * factor) -> Decimal:
             return value * up / down
 
         value = move(fact.value)
-        if value * factor / divisor != fact.value * old_factor / old_divisor:
+        if Fraction(value) * Fraction(factor * old_divisor) != Fraction(fact.value) * Fraction(old_factor * divisor):
+            # Not to be written in that unit without rounding.
             facts.append(fact)
             continue
         limit = move(fact.upper_limit) if fact.upper_limit is not None else None
