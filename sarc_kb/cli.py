@@ -61,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", help="check the rule base itself")
     _common(check)
+    check.add_argument("--stamp", action="store_true", help="note that this content has no fault, so that judging need not check it again")
 
     shapes = commands.add_parser("shapes", help="write the rules as one self-contained SHACL file")
     _common(shapes, readings=False)
@@ -289,7 +290,7 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from sarc_kb.rule_check import check_rule_base
+    from sarc_kb.rule_check import check_rule_base, stamp_path
 
     kb = _knowledge_base(options)
     names = [options.trial.upper()] if options.trial else sorted(kb.trial_folders)
@@ -300,6 +301,8 @@ def _check(options: argparse.Namespace) -> int:
             _complain(finding)
         faults += len(report.findings)
         _write(f"{name}: {report.summary}", None)
+    if options.stamp and not faults:
+        _write(kb.info.sha256, str(stamp_path(kb)))
     return COULD_NOT if faults else PASS
 
 

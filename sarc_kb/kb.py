@@ -32,6 +32,7 @@ from sarc_kb.errors import EngineError, Finding, InputError, RuleBaseError, Usag
 from sarc_kb.facts import PatientRecord
 from sarc_kb.namespaces import SARC
 from sarc_kb.prepare import Prepared, prepare
+from sarc_kb.rule_check import ensure_checked
 from sarc_kb.rules import Trial, apply_policies, apply_readings, compile_trial
 from sarc_kb.sources.fhir import FhirTerms
 from sarc_kb.sources.read import ReadingTerms, read_sources
@@ -148,6 +149,7 @@ class KnowledgeBase:
         """Return the compiled trial and a processor loaded with it; kept for the next call."""
         key = (trial, tuple(sorted((policies or {}).items())), tuple(sorted((readings or {}).items())), name)
         if key not in self._engines:
+            ensure_checked(self, trial.upper() if trial else self.default_trial())
             compiled = self.compile(trial, policies=policies, readings=readings)
             self._engines[key] = (
                 compiled,

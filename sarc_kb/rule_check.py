@@ -43,17 +43,21 @@ class CheckReport:
     summary: str
 
 
-def check_rule_base(kb: KnowledgeBase, trial: str) -> CheckReport:
-    """Return every fault of one trial's rule base, cases included; none means well-formed."""
+def check_rule_base(kb: KnowledgeBase, trial: str, *, cases: bool = True) -> CheckReport:
+    """Return every fault of one trial's rule base; none means well-formed.
+
+    Without ``cases`` the proof is left out: what remains is what must hold before a patient is
+    judged.
+    """
     folder = kb.trial_folders[trial]
     findings: list[Finding] = []
     try:
         graph = kb.trial_graph(trial)
     except RuleBaseError as error:
         return CheckReport(error.findings, "not readable")
-    own, cases = _own_files(folder)
+    own, proof = _own_files(folder, cases=cases)
     findings += unknown_terms(own, declared_terms(kb), {str(s) for s in own.subjects()})
-    findings += _structure(kb, own, cases)
+    findings += _structure(kb, own, proof)
     source = folder / "source.txt"
     findings += _quotations(own, source)
     findings += _selves(own)
@@ -64,10 +68,11 @@ def check_rule_base(kb: KnowledgeBase, trial: str) -> CheckReport:
         return CheckReport(tuple(findings) + error.findings, "does not compile")
     findings += list(_references(kb, compiled))
     findings += list(_units(kb, compiled))
-    findings += list(_cases(compiled, own, cases))
+    if cases:
+        findings += list(_cases(compiled, proof))
     findings += list(_mappings(kb, compiled))
     findings += list(_register(kb, trial, compiled))
-    count = len(set(cases.subjects(RDF.type, SARC.BoundaryCase)))
+    count = len(set(proof.subjects(RDF.type, SARC.BoundaryCase)))
     summary = (
         f"{len(compiled.criteria)} criteria, {len(compiled.clauses)} clauses, {count} cases, "
         f"{len(compiled.ambiguities)} register entries, {len(compiled.questions)} questions; "
@@ -80,11 +85,14 @@ def _fault(code: str, where: object, found: str, why: str, fix: str) -> Finding:
     return Finding(code, "error", compact(str(where)), found, why, fix)
 
 
-def _own_files(folder: Path) -> tuple[Graph, Graph]:
-    rules, cases = Graph(), Graph()
+def _own_files(folder: Path, *, cases: bool) -> tuple[Graph, Graph]:
+    rules, proof = Graph(), Graph()
     for path in sorted(folder.rglob("*.ttl")):
-        (cases if path.name.endswith(".cases.ttl") else rules).parse(path, format="turtle")
-    return rules, cases
+        if not path.name.endswith(".cases.ttl"):
+            rules.parse(path, format="turtle")
+        elif cases:
+            proof.parse(path, format="turtle")
+    return rules, proof
 
 
 def declared_terms(kb: KnowledgeBase) -> frozenset[str]:
@@ -265,7 +273,7 @@ def _units(kb: KnowledgeBase, trial: Trial) -> Iterator[Finding]:
                 )
 
 
-def _cases(trial: Trial, own: Graph, cases: Graph) -> Iterator[Finding]:
+def _cases(trial: Trial, cases: Graph) -> Iterator[Finding]:
     """Faults in the proof: a clause without a case of each outcome that the record decides."""
     by_rule: dict[str, list[tuple[str, bool]]] = {}
     for case in cases.subjects(RDF.type, SARC.BoundaryCase):
@@ -290,7 +298,6 @@ def _cases(trial: Trial, own: Graph, cases: Graph) -> Iterator[Finding]:
     for criterion in trial.criteria:
         if criterion.root in trial.joins and criterion.iri not in by_rule:
             yield _fault("RULE021", criterion.iri, "no case of its own", "a join is proven by cases of the whole", "write one")
-    del own
 
 
 def _mappings(kb: KnowledgeBase, trial: Trial) -> Iterator[Finding]:
@@ -339,3 +346,20 @@ def _register(kb: KnowledgeBase, name: str, trial: Trial) -> Iterator[Finding]:
                 yield _fault("RULE023", entry.iri, f"reading {reading} does not compile: {error.findings[0].found}", "a reading must be runnable", "correct its overrides")
 
 
+def stamp_path(kb: KnowledgeBase) -> Path:
+    """Return the file that names the content for which the check found no fault."""
+    return kb.root / "shapes" / "checked.sha256"
+
+
+def ensure_checked(kb: KnowledgeBase, trial: str) -> None:
+    """Check the rule base before any patient is read, unless exactly this content was checked.
+
+    Raises:
+        RuleBaseError: it has faults; all of them are in the error.
+    """
+    stamp = stamp_path(kb)
+    if stamp.exists() and stamp.read_text(encoding="ascii", errors="replace").strip() == kb.info.sha256:
+        return
+    report = check_rule_base(kb, trial, cases=False)
+    if report.findings:
+        raise RuleBaseError(*report.findings)
