@@ -38,8 +38,9 @@ LAYERS = (
     {"explain"},
     {"assess"},
     {"reports", "reports.rule_report"},
+    {"rule_check"},
     {"kb"},
-    {"cases", "rule_check"},
+    {"cases"},
     {"cli", "ontology_build"},
 )
 # Some know less than their place would allow.
