@@ -8,20 +8,19 @@ cases. The world is closed: an unknown term is a fault, never a remark.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from rdflib import Graph, URIRef
 
+from sarc_kb.assessment import KnowledgeBaseInfo
 from sarc_kb.engines.shacl_engine import meta_results
 from sarc_kb.errors import Finding, RuleBaseError
 from sarc_kb.namespaces import OA, OWL, RDF, RDFS, SARC, SH, SKOS, TRIAL_BASE, compact, local_name
 from sarc_kb.rules import ANY, EVER, Trial, apply_readings, compile_trial
-
-if TYPE_CHECKING:
-    from sarc_kb.kb import KnowledgeBase
+from sarc_kb.terminology import Terminology
 
 # Every term of SHACL that rule files may use; what is not here is misspelt or not wanted.
 _SHACL_TERMS = {"NodeShape", "targetClass", "and", "or", "message"}
@@ -35,6 +34,19 @@ _OTHER_NAMESPACES = ("http://purl.org/dc/terms/", "http://www.w3.org/ns/prov#", 
 _OTHER_CLASSES = {OA.TextQuoteSelector, OA.SpecificResource}
 
 
+class RuleBase(Protocol):
+    """What the check reads of a knowledge base."""
+
+    root: Path
+    terms: Terminology
+    info: KnowledgeBaseInfo
+
+    @property
+    def trial_folders(self) -> dict[str, Path]: ...
+
+    def trial_graph(self, trial: str) -> Graph: ...
+
+
 @dataclass(frozen=True, slots=True)
 class CheckReport:
     """What was checked, and every fault that was found."""
@@ -43,7 +55,7 @@ class CheckReport:
     summary: str
 
 
-def check_rule_base(kb: KnowledgeBase, trial: str, *, cases: bool = True) -> CheckReport:
+def check_rule_base(kb: RuleBase, trial: str, *, cases: bool = True) -> CheckReport:
     """Return every fault of one trial's rule base; none means well-formed.
 
     Without ``cases`` the proof is left out: what remains is what must hold before a patient is
@@ -95,7 +107,7 @@ def _own_files(folder: Path, *, cases: bool) -> tuple[Graph, Graph]:
     return rules, proof
 
 
-def declared_terms(kb: KnowledgeBase) -> frozenset[str]:
+def declared_terms(kb: RuleBase) -> frozenset[str]:
     """Return every term that the ontology declares."""
     return frozenset(str(s) for s in kb.terms.graph.subjects(RDF.type, None) if isinstance(s, URIRef))
 
@@ -132,7 +144,7 @@ def unknown_terms(own: Graph, declared: frozenset[str], subjects: set[str]) -> l
     return [found[k] for k in sorted(found)]
 
 
-def _structure(kb: KnowledgeBase, own: Graph, cases: Graph) -> list[Finding]:
+def _structure(kb: RuleBase, own: Graph, cases: Graph) -> list[Finding]:
     """Faults that shapes/rule.ttl finds over rules, cases and the ontology's declarations."""
     data = Graph()
     for graph in (own, cases):
@@ -211,7 +223,7 @@ def _selves(own: Graph) -> list[Finding]:
     return found
 
 
-def _references(kb: KnowledgeBase, trial: Trial) -> Iterator[Finding]:
+def _references(kb: RuleBase, trial: Trial) -> Iterator[Finding]:
     """Faults where a name leads nowhere: sets, windows, qualifiers, anchors, questions."""
     terms = kb.terms
     for clause in trial.clauses.values():
@@ -254,7 +266,7 @@ def _settles(trial: Trial, scope: str) -> bool:
     return any(scope in d.settles for d in trial.derivations)
 
 
-def _units(kb: KnowledgeBase, trial: Trial) -> Iterator[Finding]:
+def _units(kb: RuleBase, trial: Trial) -> Iterator[Finding]:
     for clause in trial.clauses.values():
         for role in (clause.role, clause.second):
             if role is None or not role.bounds.used:
@@ -300,7 +312,7 @@ def _cases(trial: Trial, cases: Graph) -> Iterator[Finding]:
             yield _fault("RULE021", criterion.iri, "no case of its own", "a join is proven by cases of the whole", "write one")
 
 
-def _mappings(kb: KnowledgeBase, trial: Trial) -> Iterator[Finding]:
+def _mappings(kb: RuleBase, trial: Trial) -> Iterator[Finding]:
     """Faults for named terms that no code leads to and that give no reason."""
     terms = kb.terms
     mapped = {term for rows in terms.mappings.values() for term, _ in rows}
@@ -316,7 +328,7 @@ def _mappings(kb: KnowledgeBase, trial: Trial) -> Iterator[Finding]:
                 yield _fault("RULE022", clause.iri, f"no code leads to {terms.label(member)}", "no record in codes could ever decide the clause", "map a code, or say why there is none (sarc:unmappedBecause)")
 
 
-def _register(kb: KnowledgeBase, name: str, trial: Trial) -> Iterator[Finding]:
+def _register(kb: RuleBase, name: str, trial: Trial) -> Iterator[Finding]:
     """Faults in the register: a reading that changes nothing or does not compile."""
     entries = {a.id for a in trial.ambiguities}
     for clause in trial.clauses.values():
@@ -346,12 +358,12 @@ def _register(kb: KnowledgeBase, name: str, trial: Trial) -> Iterator[Finding]:
                 yield _fault("RULE023", entry.iri, f"reading {reading} does not compile: {error.findings[0].found}", "a reading must be runnable", "correct its overrides")
 
 
-def stamp_path(kb: KnowledgeBase) -> Path:
+def stamp_path(kb: RuleBase) -> Path:
     """Return the file that names the content for which the check found no fault."""
     return kb.root / "shapes" / "checked.sha256"
 
 
-def ensure_checked(kb: KnowledgeBase, trial: str) -> None:
+def ensure_checked(kb: RuleBase, trial: str) -> None:
     """Check the rule base before any patient is read, unless exactly this content was checked.
 
     Raises:
