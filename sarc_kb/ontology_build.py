@@ -100,7 +100,7 @@ def mapping_rows(path: Path) -> Iterator[tuple[str, str, str]]:
         key, _, value = line[1:].strip().partition(": ")
         if line.startswith("#  ") and inside:
             prefixes[key] = value.strip('"')
-        inside = line.startswith("#  ") and inside or line.rstrip() == "#curie_map:"
+        inside = (line.startswith("#  ") and inside) or line.rstrip() == "#curie_map:"
     rows = csv.DictReader((line for line in lines if not line.startswith("#")), delimiter="\t")
     for row in rows:
         yield tuple(  # type: ignore[misc]
@@ -273,16 +273,17 @@ def build(folder: Path) -> str:
     """Return the text that ``inferred.ttl`` should have."""
     graph = load(folder)
     above = classify(graph)
-    return render(
-        inputs_sha256(folder), above, inherited_disjoint(asserted_disjoint(graph), above)
-    )
+    return render(inputs_sha256(folder), above, inherited_disjoint(asserted_disjoint(graph), above))
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m sarc_kb.ontology_build", description="Check the ontology, write inferred.ttl."
+        prog="python -m sarc_kb.ontology_build",
+        description="Check the ontology, write inferred.ttl.",
     )
-    parser.add_argument("--check", action="store_true", help="write nothing, fail if anything is wrong")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing, fail if anything is wrong"
+    )
     parser.add_argument(
         "--ontology",
         type=Path,
