@@ -28,7 +28,7 @@ from pathlib import Path
 from rdflib import BNode, Graph, URIRef
 from rdflib.collection import Collection
 from rdflib.namespace import OWL, RDF, RDFS
-from rdflib.plugins.sparql.processor import SPARQLResult
+from rdflib.query import ResultRow
 
 ONTOLOGY = "https://w3id.org/sarc-kb/ontology"
 NAMESPACE = ONTOLOGY + "#"
@@ -256,10 +256,11 @@ def quality(graph: Graph, folder: Path) -> list[str]:
     """Return what the quality queries find, one line a row; each query describes one fault."""
     found = []
     for path in sorted((folder / "queries").glob("qc-*.rq")):
-        result: SPARQLResult = graph.query(path.read_text(encoding="utf-8"))
+        result = graph.query(path.read_text(encoding="utf-8"))
         found += sorted(
             f"{path.stem}: " + " ".join(_shown(cell) for cell in row if cell is not None)
             for row in result
+            if isinstance(row, ResultRow)
         )
     return found
 
