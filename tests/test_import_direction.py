@@ -36,6 +36,8 @@ LAYERS = (
     {"prepare"},
     {"engines"},
     {"explain"},
+    {"wording"},
+    {"to_decide"},
     {"assess"},
     {"reports", "reports.rule_report"},
     {"rule_check"},
