@@ -27,8 +27,7 @@ def to_decide(
     needed: dict[str, None] = {}
     for criterion in criteria:
         if criterion.outcome is Outcome.UNDETERMINED:
-            cheapest = cheapest(trial, criterion.iri, outcomes)
-            needed.update(dict.fromkeys(cheapest or ()))
+            needed.update(dict.fromkeys(cheapest(trial, criterion.iri, outcomes) or ()))
     options: dict[str, dict[str, str]] = {}
     for iri in needed:
         clause, ground = trial.clauses[iri], grounds[iri]
