@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from sarc_kb.assessment import CriterionResult, Outcome
-from sarc_kb.dates import iso
+from sarc_kb.dates import NEVER
 from sarc_kb.explain import Explanation, window_text
 from sarc_kb.prepare import Prepared
 from sarc_kb.rules import Trial
-from sarc_kb.wording import evidence_of
+from sarc_kb.wording import evidence_of, settling_text
 
 
 def to_decide(
@@ -40,8 +40,9 @@ def to_decide(
                     what if window == "at any time" else f"{what}, dated {window}"
                 )
             elif clause.settled_by:
-                choices[f"scope:{clause.settled_by}"] = (
-                    f"a statement that {trial.label(clause.settled_by, terms)} is complete up to {iso(prepared.entry.last)}"
+                # One statement up to entry covers every window that clauses look into.
+                choices[f"scope:{clause.settled_by}"] = settling_text(
+                    prepared, clause.settled_by, _widest(prepared, clause.settled_by, needed)
                 )
         elif ground.doubts:
             item, why = ground.doubts[0]
@@ -60,6 +61,17 @@ def to_decide(
         ids = [trial.clauses[iri].id for iri in needed if key in options[iri]]
         lines.append(f"{text} [{', '.join(ids)}]")
     return tuple(lines)
+
+
+def _widest(prepared: Prepared, scope: str, clauses: Iterable[str]) -> str:
+    """Return the window of ``clauses`` settled by ``scope`` that reaches back furthest."""
+    trial = prepared.trial
+    windows = [
+        c.role.window
+        for c in (trial.clauses[iri] for iri in clauses)
+        if c.role is not None and c.settled_by == scope
+    ]
+    return min(windows, key=lambda w: (prepared.windows[w].start_lo if w in prepared.windows else NEVER, w))
 
 
 def cheapest(trial: Trial, node: str, outcomes: Mapping[str, Outcome]) -> tuple[str, ...] | None:

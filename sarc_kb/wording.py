@@ -96,20 +96,25 @@ def missing_texts(prepared: Prepared, clause: Clause, ground: Explanation) -> tu
         elif clause.component == "some" and not ground.doubts:
             qualifier = "" if clause.role.qualifier == ANY else f" ({trial.label(clause.role.qualifier, terms)})"
             out.append(f"a record of {what}{qualifier}, dated {window_text(prepared, clause.role.window)}".replace(", dated at any time", ""))
-        elif ground.lacks_statement and clause.settled_by and not ground.doubts:
-            out.append(
-                f"a statement that {trial.label(clause.settled_by, terms)} is complete {window_text(prepared, clause.role.window)}"
-            )
         elif ground.lacks_statement and clause.settled_by:
-            out.append(
-                f"and a statement that {trial.label(clause.settled_by, terms)} is complete {window_text(prepared, clause.role.window)}"
-            )
+            also = "and " if ground.doubts else ""
+            out.append(also + settling_text(prepared, clause.settled_by, clause.role.window))
     if clause.attestable:
         asked = [q for q in trial.questions if clause.iri in q.covers]
         out += [f"an answer to “{q.text}” ({q.link_id})" for q in asked]
         if not asked:
             out.append(f"an attestation of {clause.id}")
     return tuple(out)
+
+
+def settling_text(prepared: Prepared, scope: str, window: str) -> str:
+    """Return what makes silence an answer: a statement, or a fact that grants the scope."""
+    trial, terms = prepared.trial, prepared.terms
+    when = window_text(prepared, window)
+    granting = [d.source for d in trial.derivations if d.kind == "Settling" and scope in d.settles]
+    if scope not in terms.scopes.values() and granting:
+        return f"{trial.label(granting[0], terms)}, dated {when}"
+    return f"a statement that {trial.label(scope, terms)} is complete {when}"
 
 
 def rests_on(prepared: Prepared, clause: Clause, outcome: Outcome, ground: Explanation) -> tuple[str, ...]:
