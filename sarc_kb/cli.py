@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sarc_kb.kb import KnowledgeBase
 
 PASS, FAIL, COULD_NOT, UNDETERMINED, INTERRUPTED = 0, 1, 2, 3, 130
+_STANDARD_OUTPUT = "standard output"
 FORMATS = ("text", "json", "jsonl", "turtle", "jsonld")
 
 
@@ -106,9 +107,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # Somebody closed the pipe, as `head` does; there is nothing left to say it to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon_standard_output()
         return COULD_NOT
     except OSError as error:
+        if error.filename == _STANDARD_OUTPUT:
+            _abandon_standard_output()
         _complain(Finding("USE020", "error", str(error.filename or "output"), error.strerror or type(error).__name__, "the report could not be written", "check the place and the space on it"))
         return COULD_NOT
 
@@ -210,38 +213,66 @@ def _render(result: AssessmentSet, options: argparse.Namespace, kb: KnowledgeBas
 
 
 def _entry_dates(name: str) -> dict[str, str]:
+    from sarc_kb.kb import option_date
+
+    def fault(where: str, found: str, why: str, fix: str) -> UsageError:
+        return UsageError(Finding("USE012", "error", where, found, why, fix))
+
     dates: dict[str, str] = {}
     try:
         with Path(name).open(encoding="utf-8-sig", newline="") as handle:
-            for number, row in enumerate(csv.reader(handle), 1):
-                if not row or (number == 1 and row[-1].strip().lower() == "date"):
+            for number, row in enumerate(csv.reader(handle, strict=True), 1):
+                cells = [cell.strip() for cell in row]
+                if not any(cells) or (number == 1 and cells[-1].lower() == "date"):
                     continue
-                if len(row) != 2 or row[0] in dates:
-                    raise UsageError(Finding("USE012", "error", f"{name}:{number}", "not one patient and one date", "an entry date would be guessed", "write patient,YYYY-MM-DD, each patient once"))
-                dates[row[0]] = row[1].strip()
+                if len(cells) != 2 or not cells[0] or cells[0] in dates:
+                    raise fault(f"{name}:{number}", "not one patient and one date", "an entry date would be guessed", "write patient,YYYY-MM-DD, each patient once")
+                option_date(f"{name}:{number}", cells[1])
+                dates[cells[0]] = cells[1]
     except OSError as error:
-        raise UsageError(Finding("USE012", "error", name, f"cannot be opened: {error.strerror}", "entry dates are needed", "check the path")) from None
+        raise fault(name, f"cannot be opened: {error.strerror}", "entry dates are needed", "check the path") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise fault(name, "not readable as a table", "entry dates are needed", "save it as CSV in UTF-8") from None
     return dates
 
 
 def _write(text: str, output: str | None) -> None:
     """Write to standard output, or to a file that appears whole or not at all."""
-    if output is None:
-        sys.stdout.write(text if text.endswith("\n") else text + "\n")
-        sys.stdout.flush()
-        return
-    target = Path(output)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    text = text if text.endswith("\n") else text + "\n"
+    try:
+        if output is None:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        elif Path(output).exists() and not Path(output).is_file():
+            # A device or a pipe has no "whole", and must not be replaced by a file.
+            with Path(output).open("w", encoding="utf-8", newline="\n") as stream:
+                stream.write(text)
+        else:
+            _replace(Path(output).resolve(), text)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, output or _STANDARD_OUTPUT) from None
+
+
+def _replace(target: Path, text: str) -> None:
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".sarc-kb-")
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text if text.endswith("\n") else text + "\n")
+            stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(target)
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        temporary.replace(target)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def _abandon_standard_output() -> None:
+    """Keep Python from writing what is left to a place that takes nothing, as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Progress:
@@ -285,7 +316,7 @@ def _explain(options: argparse.Namespace) -> int:
 
     kb = _knowledge_base(options)
     trial = kb.compile(options.trial, policies=_pairs("--policy", options.policy), readings=_pairs("--reading", options.reading))
-    _write(render_rule(trial, kb.terms, options.rule, kb.trial_folders[trial.id.upper()]), None)
+    _write(render_rule(trial, kb.terms, options.rule, kb.trial_folder(trial.id.upper())), None)
     return PASS
 
 

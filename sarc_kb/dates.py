@@ -92,7 +92,7 @@ def months_before(day: int, months: int) -> int:
     >>> months_before(date(2024, 8, 31).toordinal(), 6) == date(2024, 2, 29).toordinal()
     True
     """
-    if day <= NEVER or day >= FOREVER:
+    if not date.min.toordinal() <= day <= date.max.toordinal():
         return day
     start = date.fromordinal(day)
     index = start.year * 12 + start.month - 1 - months
@@ -111,9 +111,9 @@ def completed_years(birth: int, day: int) -> int:
 
 
 def iso(day: int) -> str:
-    """Return ``day`` as YYYY-MM-DD, or a word for an open end."""
-    if day <= NEVER:
+    """Return ``day`` as YYYY-MM-DD, or a word for an open end or a day that no calendar has."""
+    if day < date.min.toordinal():
         return "ever"
-    if day >= FOREVER:
+    if day > date.max.toordinal():
         return "open"
     return date.fromordinal(day).isoformat()

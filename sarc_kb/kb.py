@@ -86,15 +86,24 @@ class KnowledgeBase:
         folders = sorted(p for p in (self.root / "shapes" / "trials").iterdir() if p.is_dir())
         return {p.name.upper(): p for p in folders}
 
-    def trial_graph(self, trial: str) -> Graph:
-        """Return a fresh graph of the trial's files and the ontology's general derivations."""
+    def trial_folder(self, trial: str) -> Path:
+        """Return the folder of one trial.
+
+        Raises:
+            UsageError: there is no such trial.
+        """
         folders = self.trial_folders
         if trial not in folders:
             raise UsageError(
                 Finding("USE001", "error", f"--trial {trial}", "no such trial", "the rule base has no folder of that name", "choose one of: " + ", ".join(sorted(folders)))
             )
+        return folders[trial]
+
+    def trial_graph(self, trial: str) -> Graph:
+        """Return a fresh graph of the trial's files and the ontology's general derivations."""
+        folder = self.trial_folder(trial)
         if trial not in self._graphs:
-            files = [p for p in sorted(folders[trial].rglob("*.ttl")) if not p.name.endswith(".cases.ttl")]
+            files = [p for p in sorted(folder.rglob("*.ttl")) if not p.name.endswith(".cases.ttl")]
             self._graphs[trial] = _parse(files)
         graph = Graph()
         for triple in self._graphs[trial]:

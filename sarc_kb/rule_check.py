@@ -41,8 +41,7 @@ class RuleBase(Protocol):
     terms: Terminology
     info: KnowledgeBaseInfo
 
-    @property
-    def trial_folders(self) -> dict[str, Path]: ...
+    def trial_folder(self, trial: str) -> Path: ...
 
     def trial_graph(self, trial: str) -> Graph: ...
 
@@ -61,7 +60,7 @@ def check_rule_base(kb: RuleBase, trial: str, *, cases: bool = True) -> CheckRep
     Without ``cases`` the proof is left out: what remains is what must hold before a patient is
     judged.
     """
-    folder = kb.trial_folders[trial]
+    folder = kb.trial_folder(trial)
     findings: list[Finding] = []
     try:
         graph = kb.trial_graph(trial)

@@ -6,6 +6,7 @@ those factors against a UCUM library. A unit that is not listed is never guessed
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from decimal import Context, Decimal
 
@@ -14,6 +15,8 @@ from sarc_kb.terminology import Quantity, Terminology
 INFINITY = Decimal(10) ** 18
 # Wide enough that a product keeps every digit of a record: rounding could move a value over a limit.
 _WIDE = Context(prec=100)
+# What a finding may repeat: a unit, however wrong, but no text that strayed into its place.
+_UNIT = re.compile(r"[^\s\"'<>]{1,20}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,8 @@ def read_number(
     if converted is None:
         if not unit:
             return Reading(ANYTHING, problem="no unit", why=f"a number without a unit is not compared; {_accepted(quantity)}")
-        return Reading(ANYTHING, problem=f"unit {unit!r}", why=f"not a unit of this quantity; {_accepted(quantity)}")
+        shown = f"unit {unit!r}" if _UNIT.fullmatch(unit) else "a unit that is none"
+        return Reading(ANYTHING, problem=shown, why=f"not a unit of this quantity; {_accepted(quantity)}")
     if quantity.whole and converted != converted.to_integral_value():
         return Reading(ANYTHING, quantity.unit, "not a whole number", "this quantity is a count or a grade")
     if (quantity.least is not None and converted < quantity.least) or (

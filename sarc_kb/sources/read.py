@@ -6,6 +6,7 @@ One file that cannot be read never stops the others: it becomes a finding of the
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ from sarc_kb.sources.rdf import FORMATS, read_rdf
 
 FHIR_ENDINGS = (".json", ".ndjson")
 STANDARD_INPUT = "-"
+_ENDINGS = (*FORMATS, *FHIR_ENDINGS)
+_KNOWN = "known endings: " + ", ".join(_ENDINGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +43,19 @@ def read_sources(
     records: list[PatientRecord] = []
     problems: list[Finding] = []
     for source in sources:
-        for path, origin in _files(source, problems):
+        try:
+            files = _files(source, problems)
+        except OSError as error:
+            problems.append(_closed(error, str(source)))
+            continue
+        for path, origin in files:
             try:
                 found = read_file(path, origin, terms)
             except InputError as error:
                 problems.extend(error.findings)
                 continue
             if not found:
-                problems.append(
-                    Finding("DATA000", "error", origin, "no patient", "nothing was judged", "a graph needs a sarc:Patient, a FHIR input a Patient resource")
-                )
+                problems.append(_fault("DATA000", origin, "no patient", "nothing was judged", "a graph needs a sarc:Patient, a FHIR input a Patient resource"))
             records.extend(found)
     return _without_doubles(records), problems
 
@@ -58,18 +64,14 @@ def _files(source: Path, problems: list[Finding]) -> list[tuple[Path, str]]:
     if str(source) == STANDARD_INPUT:
         return [(source, "standard input")]
     if source.is_dir():
-        found = sorted(
-            p for p in source.rglob("*") if p.is_file() and p.suffix.lower() in (*FORMATS, *FHIR_ENDINGS)
-        )
+        found: list[Path] = []
+        for folder, _, names in os.walk(source, onerror=lambda e: problems.append(_closed(e))):
+            found += (Path(folder, n) for n in names if Path(n).suffix.lower() in _ENDINGS)
         if not found:
-            problems.append(
-                Finding("DATA000", "error", str(source), "no file of a known kind", "nothing was judged", "known endings: " + ", ".join((*FORMATS, *FHIR_ENDINGS)))
-            )
-        return [(p, str(p)) for p in found]
-    if source.suffix.lower() not in (*FORMATS, *FHIR_ENDINGS):
-        problems.append(
-            Finding("DATA002", "error", str(source), f"unknown ending {source.suffix or '(none)'}", "the format cannot be told", "known endings: " + ", ".join((*FORMATS, *FHIR_ENDINGS)))
-        )
+            problems.append(_fault("DATA000", str(source), "no file of a known kind", "nothing was judged", _KNOWN))
+        return [(p, str(p)) for p in sorted(found)]
+    if source.suffix.lower() not in _ENDINGS and source.exists():
+        problems.append(_fault("DATA002", str(source), f"unknown ending {source.suffix or '(none)'}", "the format cannot be told", _KNOWN))
         return []
     return [(source, str(source))]
 
@@ -81,22 +83,29 @@ def read_file(path: Path, origin: str, terms: ReadingTerms) -> list[PatientRecor
         InputError: it cannot be read at all.
     """
     try:
+        # At most one byte too many: what is no plain file may never end.
         if str(path) == STANDARD_INPUT:
-            data = sys.stdin.buffer.read(MAX_BYTES + 1)
+            data = sys.stdin.buffer.read(MAX_BYTES + 1) if sys.stdin is not None else b""
         else:
-            if path.stat().st_size > MAX_BYTES:
-                raise InputError(
-                    Finding("DATA002", "error", origin, f"{path.stat().st_size} bytes", f"the limit is {MAX_BYTES}", "split the file by patient")
-                )
-            data = path.read_bytes()
+            with path.open("rb") as handle:
+                data = handle.read(MAX_BYTES + 1)
     except OSError as error:
-        raise InputError(
-            Finding("DATA002", "error", origin, f"cannot be opened: {error.strerror or type(error).__name__}", "nothing was judged", "check the path and the permissions")
-        ) from None
+        raise InputError(_closed(error, origin)) from None
+    if len(data) > MAX_BYTES:
+        raise InputError(_fault("DATA002", origin, f"more than {MAX_BYTES} bytes", "no record needs them", "split the file by patient"))
     kind = FORMATS.get(path.suffix.lower()) or _sniff(data, path.suffix.lower())
     if kind == "fhir":
         return read_fhir(data, origin, terms.fhir)
     return read_rdf(data, origin, kind, terms.axes)
+
+
+def _closed(error: OSError, origin: str | None = None) -> Finding:
+    what = error.strerror or type(error).__name__
+    return _fault("DATA002", origin or str(error.filename), f"cannot be opened: {what}", "nothing in it was judged", "check the path and the permissions")
+
+
+def _fault(code: str, where: str, found: str, why: str, fix: str) -> Finding:
+    return Finding(code, "error", where, found, why, fix)
 
 
 def _sniff(data: bytes, ending: str) -> str:
@@ -106,7 +115,7 @@ def _sniff(data: bytes, ending: str) -> str:
     start = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
     if start.startswith((b"{", b"[")):
         return "json-ld" if _looks_like_jsonld(data) else "fhir"
-    if start.startswith(b"<?xml") or start.startswith(b"<rdf:RDF"):
+    if start.startswith((b"<?xml", b"<rdf:RDF")):
         return "xml"
     return "turtle"
 
@@ -131,6 +140,6 @@ def _without_doubles(records: list[PatientRecord]) -> list[PatientRecord]:
         if len(places) > 1:
             for n in places:
                 others = ", ".join(sorted({records[m].origin for m in places}))
-                twice = Finding("DATA003", "error", records[n].origin, f"patient {records[n].label} stands {len(places)} times in the input ({others})", "two records under one name are never merged", "join them into one record, or name them differently")
+                twice = _fault("DATA003", records[n].origin, f"patient {records[n].label} stands {len(places)} times in the input ({others})", "two records under one name are never merged", "join them into one record, or name them differently")
                 out[n] = replace(records[n], findings=(*records[n].findings, twice))
     return out
