@@ -3,6 +3,7 @@ processor reads alike. `docs/rule-language.md` names the properties."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 
 from rdflib import Graph, Literal, URIRef
@@ -11,7 +12,7 @@ from rdflib.namespace import XSD
 from sarc_kb.engines.shapes import CANARY
 from sarc_kb.namespaces import RDF, SARC
 from sarc_kb.prepare import Item, Prepared
-from sarc_kb.rules import Role
+from sarc_kb.rules import PAIRS, Role
 from sarc_kb.units import INFINITY, Interval
 
 PLACES = 12
@@ -21,25 +22,32 @@ _PATIENT = URIRef("urn:sarc-kb:patient")
 _TRUE, _FALSE = Literal(True), Literal(False)
 
 
-def prepared_graph(prepared: Prepared) -> Graph:
+def prepared_graph(prepared: Prepared, *, whole: bool = False) -> Graph:
     """Return the graph that the shapes are run on: one ``sarc:Patient`` with its marked facts.
 
     Decimals in canonical units, minutes as integers since day 0; infinity is the sentinel
-    10**18. Facts that no clause reads are left out. Node names are stable from run to run.
+    10**18. Facts that no clause reads are left out, and so is, unless ``whole``, what cannot
+    change a reading (see `deciding`). Node names are stable from run to run.
     """
     graph = Graph()
     graph.bind("sarc", SARC)
     graph.add((_PATIENT, RDF.type, SARC.Patient))
-    roles = clause_roles(prepared)
+    roles = roles_by_set(prepared)
+    kept = {i.id: True for i in prepared.items} if whole else deciding(prepared)
+    drawn: dict[tuple[object, ...], URIRef] = {}
     for number, item in enumerate(prepared.items):
+        if item.id not in kept:
+            continue
         marks = item_marks(prepared, item, roles)
         if not marks:
             continue
+        interval, span = _printable(item.interval), item.span
         node = URIRef(f"urn:sarc-kb:fact:{number}")
+        if not kept[item.id]:
+            node = drawn.setdefault((frozenset(marks), interval, span.minute_lo, span.minute_hi), node)
         graph.add((_PATIENT, SARC.fact, node))
         for predicate, value in sorted(marks):
             graph.add((node, SARC[predicate], URIRef(value)))
-        interval, span = _printable(item.interval), item.span
         graph.add((node, SARC.lo, _decimal(interval.lo)))
         graph.add((node, SARC.hi, _decimal(interval.hi)))
         graph.add((node, SARC.loOpen, _TRUE if interval.lo_open else _FALSE))
@@ -61,28 +69,68 @@ def prepared_graph(prepared: Prepared) -> Graph:
     return graph
 
 
-def clause_roles(prepared: Prepared) -> list[Role]:
-    """Return every selection that some clause makes, each once."""
-    roles: dict[Role, None] = {}
+def deciding(prepared: Prepared) -> dict[str, bool]:
+    """Return the ids of the items without which a reading of some clause could change, each with
+    whether it needs a node of its own.
+
+    Years of results of one analyte would otherwise make every `latest` clause quadratic. An item
+    h is of no account for a clause
+
+    - if no role of it possibly selects h: every pattern of every query asks for at least the
+      three possible marks of one role;
+    - if the clause is a `latest` and h surely lies before a certainly selected fact,
+      ``h.minHi < M``, M being the greatest minLo of those. Both readings ask for a certainly
+      selected f without a g of some kind with ``g.minHi >= f.minLo``. The facts that stand
+      against f are fewest for the f with minLo = M, so there is such an f if and only if that one
+      is; h is not it, as ``h.minLo <= h.minHi < M``, and h does not stand against it.
+
+    What is of no account for any clause is left out. That changes nothing: the fact with
+    minLo = M always stays, as its minHi is not before M, so M stays the same.
+
+    Facts of equal marks, interval and minutes can share a node, as no query of a component with
+    one role tells two facts apart; a pair needs two different facts.
+
+    Only marks and times decide here, never a bound, so that the processor judges those by itself.
+    """
+    kept: dict[str, bool] = {}
+    for clause in prepared.trial.clauses.values():
+        for role in (clause.role, clause.second):
+            if role is None:
+                continue
+            selected = [(prepared.selected(i, role), i) for i in prepared.members(role.concept_set)]
+            newest = max((i.span.minute_lo for d, i in selected if d == 2), default=None)
+            for degree, item in selected:
+                stale = clause.component == "latest" and newest is not None and item.span.minute_hi < newest
+                if degree and not stale:
+                    kept[item.id] = kept.get(item.id, False) or clause.component in PAIRS
+    return kept
+
+
+def roles_by_set(prepared: Prepared) -> dict[str, list[Role]]:
+    """Return every selection that some clause makes, each once, by its set."""
+    roles: dict[str, dict[Role, None]] = {}
     for clause in prepared.trial.clauses.values():
         for role in (clause.role, clause.second):
             if role is not None:
-                roles[role] = None
-    return list(roles)
+                roles.setdefault(role.concept_set, {})[role] = None
+    return {concept_set: list(found) for concept_set, found in roles.items()}
 
 
-def item_marks(prepared: Prepared, item: Item, roles: list[Role]) -> set[tuple[str, str]]:
+def item_marks(
+    prepared: Prepared, item: Item, roles: Mapping[str, Iterable[Role]]
+) -> set[tuple[str, str]]:
     """Return (property, value) of the marks of ``item`` that some role reads; the possible mark
     always accompanies the certain one."""
     marks: set[tuple[str, str]] = set()
-    for role in roles:
-        degree = prepared.in_set(item, role.concept_set)
+    for concept_set, found in roles.items():
+        degree = prepared.in_set(item, concept_set)
         if not degree:
             continue
-        _mark(marks, "in", "mayBeIn", role.concept_set, degree)
-        _mark(marks, "with", "mayBeWith", role.qualifier, prepared.qualified(item, role.qualifier))
-        _mark(marks, "within", "mayBeWithin", role.window, prepared.within(item, role.window))
-        _mark(marks, "valueIn", "valueMayBeIn", role.accepted, prepared.accepted(item, role.accepted))
+        _mark(marks, "in", "mayBeIn", concept_set, degree)
+        for role in found:
+            _mark(marks, "with", "mayBeWith", role.qualifier, prepared.qualified(item, role.qualifier))
+            _mark(marks, "within", "mayBeWithin", role.window, prepared.within(item, role.window))
+            _mark(marks, "valueIn", "valueMayBeIn", role.accepted, prepared.accepted(item, role.accepted))
     return marks
 
 
