@@ -24,7 +24,7 @@ from sarc_kb.dates import (
 from sarc_kb.errors import Finding
 from sarc_kb.facts import Fact, PatientRecord
 from sarc_kb.namespaces import SARC, local_name
-from sarc_kb.rules import ANY, EVER, Clause, Derivation, IndexRule, Role, Selection, Trial
+from sarc_kb.rules import ANY, EVER, Clause, Derivation, IndexRule, Question, Role, Selection, Trial
 from sarc_kb.terminology import Coded, Terminology
 from sarc_kb.units import ANYTHING, INFINITY, Interval, ratio, read_number, to_canonical
 
@@ -1170,6 +1170,16 @@ class _Preparation:
                 made = replace(made, rests_on=(*made.rests_on, statement.text))
             self.items.append(made)
 
+    def applies(self, question: Question) -> bool:
+        """Whether the "if" of a question may hold for this record."""
+        if question.asked_of is None or question.asked_when is None:
+            return True
+        wanted = self.trial.set_of(question.asked_when)
+        known = [i for i in self.items if set_degree(i, question.asked_of, self.trial, self.terms)]
+        return not known or any(
+            not i.has_value or wanted.degree(i.values, self.terms) > 0 for i in known
+        )
+
     # 9. Answers of people.
     def answer(self, prepared: Prepared) -> None:
         """Work out which clauses are cleared and which criteria and clauses are denied.
@@ -1210,6 +1220,16 @@ class _Preparation:
                 self.find("DATA034", "warning", last[0].origin, "contradictory answers of the same date", "neither counts", "ask again")
                 continue
             if subject in questions:
+                if not self.applies(questions[subject]):
+                    self.find(
+                        "DATA036",
+                        "info",
+                        last[0].origin,
+                        "an answer to a question that does not apply",
+                        "the record says that its condition does not hold",
+                        "nothing, if the record is right",
+                    )
+                    continue
                 clearing = questions[subject].clearing
             else:
                 criterion = criteria.get(subject) or owner[subject]

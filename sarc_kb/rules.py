@@ -261,11 +261,16 @@ class IndexRule:
 
 @dataclass(frozen=True, slots=True)
 class Question:
+    """``asked_of`` and ``asked_when`` say for which records the question applies: those without a
+    fact of the one set, or with one whose value may be in the other."""
+
     iri: str
     link_id: str
     text: str
     covers: tuple[str, ...]
     clearing: str
+    asked_of: str | None = None
+    asked_when: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -504,6 +509,8 @@ class _Compiler:
                     self.text(q, RDFS.label),
                     tuple(sorted(str(c) for c in graph.objects(q, SARC.covers))),
                     self.iri(q, SARC.clearingAnswer) or "",
+                    self.iri(q, SARC.askedOf),
+                    self.iri(q, SARC.askedWhen),
                 )
                 for q in self.typed(SARC.Question)
             ),
