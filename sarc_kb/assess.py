@@ -78,7 +78,13 @@ def assess(
     outcomes = clause_outcomes(trial, refuted, unproven)
     grounds = {iri: explain(prepared, clause) for iri, clause in trial.clauses.items()}
     for iri, ground in grounds.items():
-        shown = Outcome.FAIL if ground.refuted else Outcome.UNDETERMINED if ground.unproven else Outcome.PASS
+        shown = (
+            Outcome.FAIL
+            if ground.refuted
+            else Outcome.UNDETERMINED
+            if ground.unproven
+            else Outcome.PASS
+        )
         if shown is not outcomes[iri]:
             raise EngineError(
                 Finding(
@@ -100,7 +106,14 @@ def assess(
     unused = _unused(prepared)
     if unused:
         findings.append(
-            Finding("DATA020", "info", prepared.record.origin, f"{unused} facts that no rule reads", "they bear on no criterion of this trial", "nothing, unless one of them should")
+            Finding(
+                "DATA020",
+                "info",
+                prepared.record.origin,
+                f"{unused} facts that no rule reads",
+                "they bear on no criterion of this trial",
+                "nothing, unless one of them should",
+            )
         )
     verdict = _verdict(criteria)
     return Assessment(
@@ -111,7 +124,9 @@ def assess(
         entry_date=prepared.entry.text,
         verdict=verdict,
         criteria=criteria,
-        to_decide=to_decide(prepared, criteria, outcomes, grounds) if verdict is Verdict.UNDETERMINED else (),
+        to_decide=to_decide(prepared, criteria, outcomes, grounds)
+        if verdict is Verdict.UNDETERMINED
+        else (),
         data_findings=tuple(_unique(findings)),
         provenance=replace(provenance, facts_unused=unused),
     )
@@ -119,7 +134,9 @@ def assess(
 
 def _unique(findings: Iterable[Finding]) -> list[Finding]:
     order = {"error": 0, "warning": 1, "info": 2}
-    return sorted(dict.fromkeys(findings), key=lambda f: (order[f.severity], f.code, f.where, f.found))
+    return sorted(
+        dict.fromkeys(findings), key=lambda f: (order[f.severity], f.code, f.where, f.found)
+    )
 
 
 def _verdict(criteria: Iterable[CriterionResult]) -> Verdict:
@@ -139,7 +156,9 @@ def _conflicts(prepared: Prepared, grounds: Mapping[str, Explanation]) -> list[F
                 Finding(
                     "DATA040",
                     "warning",
-                    ground.answers[0].item.sources[0] if ground.answers[0].item.sources else "answer",
+                    ground.answers[0].item.sources[0]
+                    if ground.answers[0].item.sources
+                    else "answer",
                     f"the answer clears {prepared.trial.clauses[iri].id}, the record contradicts it ({', '.join(ground.evidence[0].sources)})",
                     "an answer never overrides a recorded fact",
                     "correct whichever is wrong",
@@ -174,10 +193,12 @@ def _criterion(
     trial = prepared.trial
     outcome = Outcome.FAIL if denied else fold(trial, criterion.root, outcomes)
     clauses = tuple(
-        _clause(prepared, trial.clauses[iri], outcomes[iri], grounds[iri]) for iri in criterion.clauses
+        _clause(prepared, trial.clauses[iri], outcomes[iri], grounds[iri])
+        for iri in criterion.clauses
     )
     deciding = tuple(
-        trial.clauses[iri].id for iri in _deciding(trial, criterion.root, outcomes, fold(trial, criterion.root, outcomes))
+        trial.clauses[iri].id
+        for iri in _deciding(trial, criterion.root, outcomes, fold(trial, criterion.root, outcomes))
     )
     answers = prepared.denied.get(criterion.iri, ()) if denied else ()
     by_id = {c.id: c for c in clauses}
@@ -203,7 +224,9 @@ def _criterion(
     )
 
 
-def _deciding(trial: Trial, node: str, outcomes: Mapping[str, Outcome], wanted: Outcome) -> list[str]:
+def _deciding(
+    trial: Trial, node: str, outcomes: Mapping[str, Outcome], wanted: Outcome
+) -> list[str]:
     """Return the clauses that make ``node`` come out as ``wanted``, in order, each once."""
     join = trial.joins.get(node)
     if join is None:
@@ -215,7 +238,9 @@ def _deciding(trial: Trial, node: str, outcomes: Mapping[str, Outcome], wanted: 
     return list(found)
 
 
-def _clause(prepared: Prepared, clause: Clause, outcome: Outcome, ground: Explanation) -> ClauseResult:
+def _clause(
+    prepared: Prepared, clause: Clause, outcome: Outcome, ground: Explanation
+) -> ClauseResult:
     trial = prepared.trial
     evidence = [evidence_of(prepared, i) for i in ground.evidence]
     evidence += [answer_evidence(prepared, a) for a in ground.answers]

@@ -54,7 +54,8 @@ def load_cases(folder: Path, axes: frozenset[str]) -> list[Case]:
     for path in sorted(folder.rglob("*.cases.ttl")):
         graph = Graph().parse(path, format="turtle")
         found += [
-            _case(graph, registers, node, path, axes) for node in graph.subjects(RDF.type, SARC.BoundaryCase)
+            _case(graph, registers, node, path, axes)
+            for node in graph.subjects(RDF.type, SARC.BoundaryCase)
         ]
     return sorted(found, key=lambda c: c.id)
 
@@ -71,7 +72,9 @@ def _case(graph: Graph, registers: Graph, node: Node, path: Path, axes: frozense
                 if triple[1] == SARC.fact:
                     stack.append(triple[2])
     name = local_name(str(node))
-    records = patients_of(own, f"{path.name}:{name}", hashlib.sha256(name.encode()).hexdigest(), axes)
+    records = patients_of(
+        own, f"{path.name}:{name}", hashlib.sha256(name.encode()).hexdigest(), axes
+    )
     as_of = graph.value(node, SARC.asOf)
     readings = {}
     for reading in graph.objects(node, SARC.withReading):

@@ -38,23 +38,56 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     validate = commands.add_parser("validate", help="judge patients and report")
-    validate.add_argument("files", nargs="+", metavar="FILE", help="patient graphs or FHIR JSON; folders; - is standard input")
+    validate.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="patient graphs or FHIR JSON; folders; - is standard input",
+    )
     _common(validate)
-    validate.add_argument("--entry-date", metavar="DATE", help="study entry of patients whose data do not say it")
+    validate.add_argument(
+        "--entry-date", metavar="DATE", help="study entry of patients whose data do not say it"
+    )
     validate.add_argument("--entry-dates", metavar="FILE.csv", help="table of patient,date")
-    validate.add_argument("--as-of", metavar="DATE", help="later facts are not seen (default: the entry date)")
-    validate.add_argument("--complete", metavar="KIND[,KIND]", default="", help="histories you vouch are complete, such as conditions,procedures")
-    validate.add_argument("--attest", metavar="RULE=ANSWER", action="append", default=[], help="an answer for the whole study, such as I11=true")
-    validate.add_argument("--engine", metavar="NAME", default="pyshacl", help="SHACL processor: pyshacl, pyshifty, pyshacl-turbo")
-    validate.add_argument("--format", choices=FORMATS, default="text", help="report format (default: text)")
-    validate.add_argument("--output", "-o", metavar="FILE", help="write the report there, whole or not at all")
+    validate.add_argument(
+        "--as-of", metavar="DATE", help="later facts are not seen (default: the entry date)"
+    )
+    validate.add_argument(
+        "--complete",
+        metavar="KIND[,KIND]",
+        default="",
+        help="histories you vouch are complete, such as conditions,procedures",
+    )
+    validate.add_argument(
+        "--attest",
+        metavar="RULE=ANSWER",
+        action="append",
+        default=[],
+        help="an answer for the whole study, such as I11=true",
+    )
+    validate.add_argument(
+        "--engine",
+        metavar="NAME",
+        default="pyshacl",
+        help="SHACL processor: pyshacl, pyshifty, pyshacl-turbo",
+    )
+    validate.add_argument(
+        "--format", choices=FORMATS, default="text", help="report format (default: text)"
+    )
+    validate.add_argument(
+        "--output", "-o", metavar="FILE", help="write the report there, whole or not at all"
+    )
     validate.add_argument("--quiet", "-q", action="store_true", help="verdicts only")
-    validate.add_argument("--verbose", "-v", action="store_true", help="every criterion and finding")
+    validate.add_argument(
+        "--verbose", "-v", action="store_true", help="every criterion and finding"
+    )
 
     rules = commands.add_parser("rules", help="list the rules of a trial")
     _common(rules)
     rules.add_argument("--policies", action="store_true", help="list the policies instead")
-    rules.add_argument("--ambiguities", action="store_true", help="list the register and its readings instead")
+    rules.add_argument(
+        "--ambiguities", action="store_true", help="list the register and its readings instead"
+    )
 
     explain = commands.add_parser("explain", help="explain one rule")
     explain.add_argument("rule", metavar="RULE", help="such as I07a")
@@ -62,12 +95,29 @@ def build_parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", help="check the rule base itself")
     _common(check)
-    check.add_argument("--stamp", action="store_true", help="note that this content has no fault, so that judging need not check it again")
+    check.add_argument(
+        "--stamp",
+        action="store_true",
+        help="note that this content has no fault, so that judging need not check it again",
+    )
 
     shapes = commands.add_parser("shapes", help="write the rules as one self-contained SHACL file")
     _common(shapes, readings=False)
-    shapes.add_argument("--reading", dest="component_reading", choices=("refuted", "unproven"), default="refuted", help="which of the two readings of the components")
-    shapes.add_argument("--register", dest="reading", metavar="ENTRY=READING", action="append", default=[], help="choose a reading of the register of ambiguities")
+    shapes.add_argument(
+        "--reading",
+        dest="component_reading",
+        choices=("refuted", "unproven"),
+        default="refuted",
+        help="which of the two readings of the components",
+    )
+    shapes.add_argument(
+        "--register",
+        dest="reading",
+        metavar="ENTRY=READING",
+        action="append",
+        default=[],
+        help="choose a reading of the register of ambiguities",
+    )
     shapes.add_argument("--output", "-o", metavar="FILE")
 
     prepare = commands.add_parser("prepare", help="write the prepared graph that those shapes read")
@@ -86,10 +136,26 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _common(parser: argparse.ArgumentParser, *, readings: bool = True) -> None:
     parser.add_argument("--trial", metavar="ID", help="trial, when the rule base holds several")
-    parser.add_argument("--rules", metavar="FOLDER", help="another knowledge base (a folder with ontology/ and shapes/)")
-    parser.add_argument("--policy", metavar="NAME=VALUE", action="append", default=[], help="set a policy the record leaves open")
+    parser.add_argument(
+        "--rules",
+        metavar="FOLDER",
+        help="another knowledge base (a folder with ontology/ and shapes/)",
+    )
+    parser.add_argument(
+        "--policy",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="set a policy the record leaves open",
+    )
     if readings:
-        parser.add_argument("--reading", metavar="ENTRY=READING", action="append", default=[], help="choose a reading of the register of ambiguities")
+        parser.add_argument(
+            "--reading",
+            metavar="ENTRY=READING",
+            action="append",
+            default=[],
+            help="choose a reading of the register of ambiguities",
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,7 +178,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.filename == _STANDARD_OUTPUT:
             _abandon_standard_output()
-        _complain(Finding("USE020", "error", str(error.filename or "output"), error.strerror or type(error).__name__, "the report could not be written", "check the place and the space on it"))
+        _complain(
+            Finding(
+                "USE020",
+                "error",
+                str(error.filename or "output"),
+                error.strerror or type(error).__name__,
+                "the report could not be written",
+                "check the place and the space on it",
+            )
+        )
         return COULD_NOT
 
 
@@ -129,9 +204,27 @@ def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise UsageError(Finding("USE011", "error", f"{option} {text}", "no name and value", "nothing would change, silently", f"write {option} NAME=VALUE"))
+            raise UsageError(
+                Finding(
+                    "USE011",
+                    "error",
+                    f"{option} {text}",
+                    "no name and value",
+                    "nothing would change, silently",
+                    f"write {option} NAME=VALUE",
+                )
+            )
         if name in pairs:
-            raise UsageError(Finding("USE011", "error", f"{option} {text}", "given twice", "only one can hold", "give it once"))
+            raise UsageError(
+                Finding(
+                    "USE011",
+                    "error",
+                    f"{option} {text}",
+                    "given twice",
+                    "only one can hold",
+                    "give it once",
+                )
+            )
         pairs[name] = value
     return pairs
 
@@ -161,13 +254,17 @@ def _validate(options: argparse.Namespace) -> int:
     as_of = option_date("--as-of", options.as_of)
     records, problems = read_sources([Path(f) for f in options.files], kb.reading_terms(trial))
     records = with_entry_dates(
-        records, options.entry_date, _entry_dates(options.entry_dates) if options.entry_dates else {}
+        records,
+        options.entry_date,
+        _entry_dates(options.entry_dates) if options.entry_dates else {},
     )
     assessments = []
     with _Progress(len(records)) as progress:
         for record in records:
             assessments.append(
-                kb.assess_record(record, trial, engine, as_of=as_of, complete=complete, attested=attested)
+                kb.assess_record(
+                    record, trial, engine, as_of=as_of, complete=complete, attested=attested
+                )
             )
             progress.step()
     result = AssessmentSet(kb.info, tuple(assessments), tuple(problems))
@@ -194,11 +291,17 @@ def _render(result: AssessmentSet, options: argparse.Namespace, kb: KnowledgeBas
     if options.format in ("json", "jsonl"):
         from sarc_kb.reports import json_report
 
-        return json_report.render_json(result) if options.format == "json" else json_report.render_jsonl(result)
+        return (
+            json_report.render_json(result)
+            if options.format == "json"
+            else json_report.render_jsonl(result)
+        )
     if options.format in ("turtle", "jsonld"):
         from sarc_kb.reports import shacl_report
 
-        render = shacl_report.render_turtle if options.format == "turtle" else shacl_report.render_jsonld
+        render = (
+            shacl_report.render_turtle if options.format == "turtle" else shacl_report.render_jsonld
+        )
         trial = kb.compile(options.trial)
         return render(result, components={c.iri: c.component_iri for c in trial.clauses.values()})
     from sarc_kb.reports.text_report import render_text
@@ -209,7 +312,9 @@ def _render(result: AssessmentSet, options: argparse.Namespace, kb: KnowledgeBas
         width = os.get_terminal_size().columns if to_terminal else 100
     except OSError:
         width = 100
-    return render_text(result, colour=colour, width=width, verbose=options.verbose, quiet=options.quiet)
+    return render_text(
+        result, colour=colour, width=width, verbose=options.verbose, quiet=options.quiet
+    )
 
 
 def _entry_dates(name: str) -> dict[str, str]:
@@ -226,13 +331,22 @@ def _entry_dates(name: str) -> dict[str, str]:
                 if not any(cells) or (number == 1 and cells[-1].lower() == "date"):
                     continue
                 if len(cells) != 2 or not cells[0] or cells[0] in dates:
-                    raise fault(f"{name}:{number}", "not one patient and one date", "an entry date would be guessed", "write patient,YYYY-MM-DD, each patient once")
+                    raise fault(
+                        f"{name}:{number}",
+                        "not one patient and one date",
+                        "an entry date would be guessed",
+                        "write patient,YYYY-MM-DD, each patient once",
+                    )
                 option_date(f"{name}:{number}", cells[1])
                 dates[cells[0]] = cells[1]
     except OSError as error:
-        raise fault(name, f"cannot be opened: {error.strerror}", "entry dates are needed", "check the path") from None
+        raise fault(
+            name, f"cannot be opened: {error.strerror}", "entry dates are needed", "check the path"
+        ) from None
     except (UnicodeDecodeError, csv.Error):
-        raise fault(name, "not readable as a table", "entry dates are needed", "save it as CSV in UTF-8") from None
+        raise fault(
+            name, "not readable as a table", "entry dates are needed", "save it as CSV in UTF-8"
+        ) from None
     return dates
 
 
@@ -294,7 +408,12 @@ class _Progress:
         if self.shown and (self.done % 10 == 0 or self.done == self.total):
             rate = self.done / max(self.clock() - self.start, 1e-6)
             left = (self.total - self.done) / rate
-            print(f"\r{self.done}/{self.total} patients, {rate:.0f} a second, {left:.0f} s left ", end="", file=sys.stderr, flush=True)
+            print(
+                f"\r{self.done}/{self.total} patients, {rate:.0f} a second, {left:.0f} s left ",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def __exit__(self, *_: object) -> None:
         if self.shown:
@@ -305,8 +424,18 @@ def _rules(options: argparse.Namespace) -> int:
     from sarc_kb.reports.rule_report import render_ambiguities, render_policies, render_rules
 
     kb = _knowledge_base(options)
-    trial = kb.compile(options.trial, policies=_pairs("--policy", options.policy), readings=_pairs("--reading", options.reading))
-    render = render_policies if options.policies else render_ambiguities if options.ambiguities else render_rules
+    trial = kb.compile(
+        options.trial,
+        policies=_pairs("--policy", options.policy),
+        readings=_pairs("--reading", options.reading),
+    )
+    render = (
+        render_policies
+        if options.policies
+        else render_ambiguities
+        if options.ambiguities
+        else render_rules
+    )
     _write(render(trial, kb.terms), None)
     return PASS
 
@@ -315,7 +444,11 @@ def _explain(options: argparse.Namespace) -> int:
     from sarc_kb.reports.rule_report import render_rule
 
     kb = _knowledge_base(options)
-    trial = kb.compile(options.trial, policies=_pairs("--policy", options.policy), readings=_pairs("--reading", options.reading))
+    trial = kb.compile(
+        options.trial,
+        policies=_pairs("--policy", options.policy),
+        readings=_pairs("--reading", options.reading),
+    )
     _write(render_rule(trial, kb.terms, options.rule, kb.trial_folder(trial.id.upper())), None)
     return PASS
 
@@ -342,7 +475,11 @@ def _shapes(options: argparse.Namespace) -> int:
     from sarc_kb.reports.turtle import stable_turtle
 
     kb = _knowledge_base(options)
-    trial = kb.compile(options.trial, policies=_pairs("--policy", options.policy), readings=_pairs("--reading", options.reading))
+    trial = kb.compile(
+        options.trial,
+        policies=_pairs("--policy", options.policy),
+        readings=_pairs("--reading", options.reading),
+    )
     graph = exported_shapes(trial, kb.root / "shapes" / "components", options.component_reading)
     _write(stable_turtle(graph), options.output)
     return PASS
@@ -356,13 +493,26 @@ def _prepare(options: argparse.Namespace) -> int:
     from sarc_kb.sources.read import read_sources
 
     kb = _knowledge_base(options)
-    trial = kb.compile(options.trial, policies=_pairs("--policy", options.policy), readings=_pairs("--reading", options.reading))
+    trial = kb.compile(
+        options.trial,
+        policies=_pairs("--policy", options.policy),
+        readings=_pairs("--reading", options.reading),
+    )
     records, problems = read_sources([Path(f) for f in options.files], kb.reading_terms(trial))
     if problems:
         raise InputError(*problems)
     records = with_entry_dates(records, options.entry_date, {})
     if len(records) != 1:
-        raise InputError(Finding("DATA000", "error", options.files[0], f"{len(records)} patients", "a prepared graph holds one", "give one patient a file"))
+        raise InputError(
+            Finding(
+                "DATA000",
+                "error",
+                options.files[0],
+                f"{len(records)} patients",
+                "a prepared graph holds one",
+                "give one patient a file",
+            )
+        )
     prepared = kb.prepare(
         records[0],
         trial,

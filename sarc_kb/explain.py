@@ -42,7 +42,9 @@ def explain(prepared: Prepared, clause: Clause) -> Explanation:
     if clause.component == "attested":
         cleared = prepared.cleared.get(clause.iri, ())
         denied = prepared.denied.get(clause.iri, ())
-        return Explanation(bool(denied), not cleared, answers=cleared or denied, read=len(cleared) + len(denied))
+        return Explanation(
+            bool(denied), not cleared, answers=cleared or denied, read=len(cleared) + len(denied)
+        )
     result = _COMPONENTS[clause.component](prepared, clause)
     denied = prepared.denied.get(clause.iri, ()) if clause.attestable else ()
     if denied:
@@ -53,7 +55,17 @@ def explain(prepared: Prepared, clause: Clause) -> Explanation:
     if result.unproven and not result.refuted and cleared and clause.attestable:
         return Explanation(False, False, result.evidence, (), (), None, False, cleared, result.read)
     if cleared and result.refuted:
-        return Explanation(True, True, result.evidence, result.doubts, result.nearby, result.statement, False, cleared, result.read)
+        return Explanation(
+            True,
+            True,
+            result.evidence,
+            result.doubts,
+            result.nearby,
+            result.statement,
+            False,
+            cleared,
+            result.read,
+        )
     return result
 
 
@@ -112,7 +124,9 @@ def _latest(prepared: Prepared, clause: Clause) -> Explanation:
     sure = [i for d, i in selected if d == 2]
     maybe = [i for d, i in selected if d]
     may_match = [
-        i for i in maybe if prepared.accepted(i, role.accepted) and possible(i.interval, role.bounds)
+        i
+        for i in maybe
+        if prepared.accepted(i, role.accepted) and possible(i.interval, role.bounds)
     ]
     no_match = [
         i
@@ -229,9 +243,7 @@ def _each_has(prepared: Prepared, clause: Clause) -> Explanation:
     statement = prepared.settling(clause)
     lonely = [a for da, a in first if da == 2 and not any(_gap(a, b, clause) for _, b in second)]
     open_ = [
-        a
-        for _, a in first
-        if not any(db == 2 and _gap(a, b, clause) == 2 for db, b in second)
+        a for _, a in first if not any(db == 2 and _gap(a, b, clause) == 2 for db, b in second)
     ]
     partners = [b for _, b in second if any(_gap(a, b, clause) for _, a in first)]
     seen = {i.id: i for i in (*(a for _, a in first), *partners)}
@@ -276,9 +288,15 @@ def _doubt(prepared: Prepared, item: Item, role: Role) -> str:
         if not item.has_value or not item.values.readable:
             return "its result cannot be read: record a coded result"
         return f"its result is more general than the rule: say whether it is {trial.label(role.accepted, terms)}"
-    if role.bounds.used and possible(item.interval, role.bounds) and not certain(item.interval, role.bounds):
+    if (
+        role.bounds.used
+        and possible(item.interval, role.bounds)
+        and not certain(item.interval, role.bounds)
+    ):
         return "its value is not exact enough to compare with the limit"
-    return "other results of the same time, or that may be later, say otherwise: settle which is right"
+    return (
+        "other results of the same time, or that may be later, say otherwise: settle which is right"
+    )
 
 
 def _open_axes(prepared: Prepared, item: Item, qualifier: str) -> list[str]:
@@ -286,7 +304,11 @@ def _open_axes(prepared: Prepared, item: Item, qualifier: str) -> list[str]:
     for requirement in prepared.trial.qualifiers[qualifier].requires:
         coded = item.axes.get(requirement.axis)
         wanted = requirement.among or requirement.not_among or ""
-        if coded is None or not coded.readable or prepared.trial.set_of(wanted).degree(coded, prepared.terms) == 1:
+        if (
+            coded is None
+            or not coded.readable
+            or prepared.trial.set_of(wanted).degree(coded, prepared.terms) == 1
+        ):
             names.append(prepared.terms.label(requirement.axis) or local_name(requirement.axis))
     return names
 

@@ -1,14 +1,15 @@
 """The knowledge base: ontology, shapes and trials, loaded once, and patients judged against them.
 
-    >>> kb = KnowledgeBase.load()                                   # doctest: +SKIP
-    >>> result = kb.validate("examples/eligible/patient.ttl")       # doctest: +SKIP
-    >>> result.assessments[0].verdict                               # doctest: +SKIP
-    <Verdict.ELIGIBLE: 'eligible'>
+>>> kb = KnowledgeBase.load()                                   # doctest: +SKIP
+>>> result = kb.validate("examples/eligible/patient.ttl")       # doctest: +SKIP
+>>> result.assessments[0].verdict                               # doctest: +SKIP
+<Verdict.ELIGIBLE: 'eligible'>
 """
 
 from __future__ import annotations
 
 import hashlib
+import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -69,11 +70,20 @@ class KnowledgeBase:
         files = sorted((folder / "ontology").rglob("*.ttl"))
         if not files:
             raise RuleBaseError(
-                Finding("RULE000", "error", str(folder), "no ontology", "without it no code and no unit has a meaning", "point --rules at a folder with ontology/ and shapes/")
+                Finding(
+                    "RULE000",
+                    "error",
+                    str(folder),
+                    "no ontology",
+                    "without it no code and no unit has a meaning",
+                    "point --rules at a folder with ontology/ and shapes/",
+                )
             )
         graph = _parse(files)
         digest = hashlib.sha256()
-        for path in sorted(p for part in ("ontology", "shapes") for p in (folder / part).rglob("*")):
+        for path in sorted(
+            p for part in ("ontology", "shapes") for p in (folder / part).rglob("*")
+        ):
             if path.suffix in (".ttl", ".tsv", ".txt") and not path.name.endswith(".cases.ttl"):
                 digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -95,7 +105,14 @@ class KnowledgeBase:
         folders = self.trial_folders
         if trial not in folders:
             raise UsageError(
-                Finding("USE001", "error", f"--trial {trial}", "no such trial", "the rule base has no folder of that name", "choose one of: " + ", ".join(sorted(folders)))
+                Finding(
+                    "USE001",
+                    "error",
+                    f"--trial {trial}",
+                    "no such trial",
+                    "the rule base has no folder of that name",
+                    "choose one of: " + ", ".join(sorted(folders)),
+                )
             )
         return folders[trial]
 
@@ -143,7 +160,14 @@ class KnowledgeBase:
         names = sorted(self.trial_folders)
         if len(names) != 1:
             raise UsageError(
-                Finding("USE001", "error", "--trial", "no trial named", "the rule base holds several", "choose one of: " + ", ".join(names))
+                Finding(
+                    "USE001",
+                    "error",
+                    "--trial",
+                    "no trial named",
+                    "the rule base holds several",
+                    "choose one of: " + ", ".join(names),
+                )
             )
         return names[0]
 
@@ -156,7 +180,12 @@ class KnowledgeBase:
         name: str = "pyshacl",
     ) -> tuple[Trial, ShaclEngine]:
         """Return the compiled trial and a processor loaded with it; kept for the next call."""
-        key = (trial, tuple(sorted((policies or {}).items())), tuple(sorted((readings or {}).items())), name)
+        key = (
+            trial,
+            tuple(sorted((policies or {}).items())),
+            tuple(sorted((readings or {}).items())),
+            name,
+        )
         if key not in self._engines:
             ensure_checked(self, trial.upper() if trial else self.default_trial())
             compiled = self.compile(trial, policies=policies, readings=readings)
@@ -182,7 +211,11 @@ class KnowledgeBase:
             InputError: the record has no usable entry date.
         """
         return prepare(
-            _judgeable(record), trial, self.terms, as_of=as_of, complete=self.scopes(complete),
+            _judgeable(record),
+            trial,
+            self.terms,
+            as_of=as_of,
+            complete=self.scopes(complete),
             attested=self.answers(trial, attested or {}),
         )
 
@@ -199,7 +232,9 @@ class KnowledgeBase:
         """Return one patient's assessment; whatever is wrong with the record becomes a verdict
         ``error`` for this patient alone."""
         try:
-            prepared = self.prepare(record, trial, as_of=as_of, complete=complete, attested=attested)
+            prepared = self.prepare(
+                record, trial, as_of=as_of, complete=complete, attested=attested
+            )
             readings = engine.run(prepared_graph(prepared))
             provenance = Provenance(
                 engine=engine.name,
@@ -211,7 +246,11 @@ class KnowledgeBase:
                 policies=tuple((p.name, p.value) for p in trial.policies),
                 readings=trial.chosen_readings,
                 anchors=tuple(
-                    (iri.rpartition("/")[2].rpartition("#")[2] or iri, _span_text(day.span.start_lo, day.span.start_hi), day.how)
+                    (
+                        iri.rpartition("/")[2].rpartition("#")[2] or iri,
+                        _span_text(day.span.start_lo, day.span.start_hi),
+                        day.how,
+                    )
                     for iri, day in sorted(prepared.anchors.items())
                 ),
                 clauses_evaluated=len(trial.clauses),
@@ -222,15 +261,21 @@ class KnowledgeBase:
             )
             return assess(prepared, readings.refuted, readings.unproven, provenance)
         except (InputError, EngineError) as failure:
-            return Assessment(
-                trial=trial.id,
-                trial_iri=trial.iri,
-                patient=record.label,
-                patient_iri=record.patient,
-                entry_date=record.entry.text if record.entry else None,
-                verdict=Verdict.ERROR,
-                data_findings=record.findings,
-                error=failure.findings[0],
+            return _not_judged(record, trial, failure.findings[0])
+        except Exception as bug:
+            # One record must never stop a cohort; what went wrong is told without its values.
+            where = traceback.extract_tb(bug.__traceback__)[-1]
+            return _not_judged(
+                record,
+                trial,
+                Finding(
+                    "ENGINE005",
+                    "error",
+                    record.origin,
+                    f"{type(bug).__name__} in {Path(where.filename).name}:{where.lineno}",
+                    "the program failed on this record; a failure is never a verdict",
+                    "report it with these two names; the other patients are not touched",
+                ),
             )
 
     def validate(
@@ -261,7 +306,9 @@ class KnowledgeBase:
         records, problems = read_sources([Path(s) for s in sources], self.reading_terms(compiled))
         records = with_entry_dates(records, entry_date, entry_dates or {})
         assessments = [
-            self.assess_record(r, compiled, processor, as_of=day, complete=complete, attested=attested)
+            self.assess_record(
+                r, compiled, processor, as_of=day, complete=complete, attested=attested
+            )
             for r in records
         ]
         return AssessmentSet(self.info, tuple(assessments), tuple(problems))
@@ -269,7 +316,9 @@ class KnowledgeBase:
     def reading_terms(self, trial: Trial) -> ReadingTerms:
         """Return what the readers of patient data need to know of this knowledge base."""
         names = {q.link_id: q.iri for q in trial.questions}
-        names |= {c.id: c.iri for c in trial.criteria} | {c.id: c.iri for c in trial.clauses.values()}
+        names |= {c.id: c.iri for c in trial.criteria} | {
+            c.id: c.iri for c in trial.clauses.values()
+        }
         return ReadingTerms(
             self.terms.axes,
             FhirTerms(
@@ -289,20 +338,42 @@ class KnowledgeBase:
             iri = known.get(name) or (name if name in known.values() else None)
             if iri is None:
                 raise UsageError(
-                    Finding("USE008", "error", f"--complete {name}", "no such kind of history", "it would settle nothing", "choose from: " + ", ".join(sorted(known)))
+                    Finding(
+                        "USE008",
+                        "error",
+                        f"--complete {name}",
+                        "no such kind of history",
+                        "it would settle nothing",
+                        "choose from: " + ", ".join(sorted(known)),
+                    )
                 )
             found.append(iri)
         return tuple(found)
 
     def answers(self, trial: Trial, given: Mapping[str, str]) -> dict[str, str]:
-        names = {c.id: c.iri for c in trial.criteria} | {c.id: c.iri for c in trial.clauses.values()}
+        names = {c.id: c.iri for c in trial.criteria} | {
+            c.id: c.iri for c in trial.clauses.values()
+        }
         names |= {q.link_id: q.iri for q in trial.questions}
-        words = {"true": SARC.Yes, "yes": SARC.Yes, "false": SARC.No, "no": SARC.No, "unknown": SARC.Unknown}
+        words = {
+            "true": SARC.Yes,
+            "yes": SARC.Yes,
+            "false": SARC.No,
+            "no": SARC.No,
+            "unknown": SARC.Unknown,
+        }
         answers: dict[str, str] = {}
         for name, word in given.items():
             if name not in names or word.lower() not in words:
                 raise UsageError(
-                    Finding("USE009", "error", f"--attest {name}={word}", "not a rule id or question with an answer", "it would answer nothing", "write for example I11=true")
+                    Finding(
+                        "USE009",
+                        "error",
+                        f"--attest {name}={word}",
+                        "not a rule id or question with an answer",
+                        "it would answer nothing",
+                        "write for example I11=true",
+                    )
                 )
             answers[names[name]] = str(words[word.lower()])
         return answers
@@ -322,7 +393,14 @@ def with_entry_dates(
         named = each.get(record.patient) or each.get(record.label)
         given = option_date("--entry-dates", named) if named else None
         if given is not None and record.entry is not None and given.text != record.entry.text:
-            clash = Finding("DATA004", "error", record.origin, f"entry date {record.entry.text} in the data, {given.text} in the option", "every window counts from the one entry date", "correct one of them")
+            clash = Finding(
+                "DATA004",
+                "error",
+                record.origin,
+                f"entry date {record.entry.text} in the data, {given.text} in the option",
+                "every window counts from the one entry date",
+                "correct one of them",
+            )
             record = replace(record, findings=(*record.findings, clash))
         elif record.entry is None and (given or common) is not None:
             record = replace(record, entry=given or common)
@@ -336,9 +414,22 @@ def option_date(option: str, text: str | None) -> PartialDate | None:
     try:
         date = parse_date(text)
     except ValueError as error:
-        raise UsageError(Finding("USE010", "error", f"{option} {text}", "not a date", str(error), "write YYYY-MM-DD")) from None
+        raise UsageError(
+            Finding(
+                "USE010", "error", f"{option} {text}", "not a date", str(error), "write YYYY-MM-DD"
+            )
+        ) from None
     if not date.exact:
-        raise UsageError(Finding("USE010", "error", f"{option} {text}", "the day is missing", "windows count days", "write YYYY-MM-DD"))
+        raise UsageError(
+            Finding(
+                "USE010",
+                "error",
+                f"{option} {text}",
+                "the day is missing",
+                "windows count days",
+                "write YYYY-MM-DD",
+            )
+        )
     return date
 
 
@@ -348,11 +439,25 @@ def _judgeable(record: PatientRecord) -> PatientRecord:
         raise InputError(*broken)
     if record.entry is None:
         raise InputError(
-            Finding("DATA001", "error", record.origin, f"patient {record.label} has no entry date", "age and every window count from it, and today is never assumed", "put sarc:entryDate in the data, or give --entry-date or --entry-dates")
+            Finding(
+                "DATA001",
+                "error",
+                record.origin,
+                f"patient {record.label} has no entry date",
+                "age and every window count from it, and today is never assumed",
+                "put sarc:entryDate in the data, or give --entry-date or --entry-dates",
+            )
         )
     if not record.entry.exact:
         raise InputError(
-            Finding("DATA001", "error", record.origin, f"the entry date {record.entry.text} has no day", "windows count days", "give the whole date")
+            Finding(
+                "DATA001",
+                "error",
+                record.origin,
+                f"the entry date {record.entry.text} has no day",
+                "windows count days",
+                "give the whole date",
+            )
         )
     return record
 
@@ -369,10 +474,28 @@ def _parse(files: Iterable[Path]) -> Graph:
             graph.parse(path, format="turtle")
         except Exception as error:
             faults.append(
-                Finding("RULE000", "error", str(path), f"not readable as Turtle: {str(error).splitlines()[0][:160]}", "a rule that cannot be read would be left out in silence", "mend the file")
+                Finding(
+                    "RULE000",
+                    "error",
+                    str(path),
+                    f"not readable as Turtle: {str(error).splitlines()[0][:160]}",
+                    "a rule that cannot be read would be left out in silence",
+                    "mend the file",
+                )
             )
     if faults:
         raise RuleBaseError(*faults)
     return graph
 
 
+def _not_judged(record: PatientRecord, trial: Trial, why: Finding) -> Assessment:
+    return Assessment(
+        trial=trial.id,
+        trial_iri=trial.iri,
+        patient=record.label,
+        patient_iri=record.patient,
+        entry_date=record.entry.text if record.entry else None,
+        verdict=Verdict.ERROR,
+        data_findings=record.findings,
+        error=why,
+    )

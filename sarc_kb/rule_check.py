@@ -8,7 +8,7 @@ cases. The world is closed: an unknown term is a fault, never a remark.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -28,7 +28,18 @@ _OTHER_PREDICATES = {
     *(RDF[n] for n in ("type", "first", "rest")),
     *(RDFS[n] for n in ("label", "comment", "seeAlso", "isDefinedBy", "subClassOf")),
     *(OA[n] for n in ("hasSource", "hasSelector", "exact", "prefix", "suffix")),
-    *(SKOS[n] for n in ("exactMatch", "definition", "altLabel", "note", "prefLabel", "closeMatch", "notation")),
+    *(
+        SKOS[n]
+        for n in (
+            "exactMatch",
+            "definition",
+            "altLabel",
+            "note",
+            "prefLabel",
+            "closeMatch",
+            "notation",
+        )
+    ),
 }
 _OTHER_NAMESPACES = ("http://purl.org/dc/terms/", "http://www.w3.org/ns/prov#", str(OWL))
 _OTHER_CLASSES = {OA.TextQuoteSelector, OA.SpecificResource}
@@ -108,7 +119,9 @@ def _own_files(folder: Path, *, cases: bool) -> tuple[Graph, Graph]:
 
 def declared_terms(kb: RuleBase) -> frozenset[str]:
     """Return every term that the ontology declares."""
-    return frozenset(str(s) for s in kb.terms.graph.subjects(RDF.type, None) if isinstance(s, URIRef))
+    return frozenset(
+        str(s) for s in kb.terms.graph.subjects(RDF.type, None) if isinstance(s, URIRef)
+    )
 
 
 def unknown_terms(own: Graph, declared: frozenset[str], subjects: set[str]) -> list[Finding]:
@@ -131,7 +144,12 @@ def unknown_terms(own: Graph, declared: frozenset[str], subjects: set[str]) -> l
                     role == "predicate"
                     and term not in _OTHER_PREDICATES
                     and not iri.startswith(_OTHER_NAMESPACES)
-                ) or (p == RDF.type and role == "object" and term not in _OTHER_CLASSES and not iri.startswith(_OTHER_NAMESPACES))
+                ) or (
+                    p == RDF.type
+                    and role == "object"
+                    and term not in _OTHER_CLASSES
+                    and not iri.startswith(_OTHER_NAMESPACES)
+                )
             if wrong:
                 found[(str(s), iri)] = _fault(
                     "RULE010",
@@ -158,7 +176,13 @@ def _structure(kb: RuleBase, own: Graph, cases: Graph) -> list[Finding]:
         what = f"{compact(path)}: " if path else ""
         shown = f" (found {compact(value)})" if value else ""
         found.append(
-            _fault("RULE011", focus, f"{what}{message}{shown}", "shapes/rule.ttl says what a well-formed rule is", "see docs/rule-language.md")
+            _fault(
+                "RULE011",
+                focus,
+                f"{what}{message}{shown}",
+                "shapes/rule.ttl says what a well-formed rule is",
+                "see docs/rule-language.md",
+            )
         )
     return sorted(set(found), key=lambda f: (f.where, f.found))
 
@@ -170,7 +194,15 @@ def fold_space(text: str) -> str:
 
 def _quotations(own: Graph, source: Path) -> list[Finding]:
     if not source.exists():
-        return [_fault("RULE012", source.name, "no source record", "every rule quotes it", "put the record beside trial.ttl")]
+        return [
+            _fault(
+                "RULE012",
+                source.name,
+                "no source record",
+                "every rule quotes it",
+                "put the record beside trial.ttl",
+            )
+        ]
     text = fold_space(source.read_text(encoding="utf-8"))
     found = []
     for node, origin in own.subject_objects(SARC.source):
@@ -188,16 +220,36 @@ def _quotations(own: Graph, source: Path) -> list[Finding]:
         ]
         if not places:
             found.append(
-                _fault("RULE013", node, f"the quotation “{exact[:60]}…” is not in the source at that place", "a rule must lead back to the protocol's words", "copy the words from source.txt")
+                _fault(
+                    "RULE013",
+                    node,
+                    f"the quotation “{exact[:60]}…” is not in the source at that place",
+                    "a rule must lead back to the protocol's words",
+                    "copy the words from source.txt",
+                )
             )
         elif len(places) > 1:
             found.append(
-                _fault("RULE014", node, f"the quotation “{exact[:60]}” stands {len(places)} times in the source", "nobody can tell which sentence is meant", "add oa:prefix or oa:suffix")
+                _fault(
+                    "RULE014",
+                    node,
+                    f"the quotation “{exact[:60]}” stands {len(places)} times in the source",
+                    "nobody can tell which sentence is meant",
+                    "add oa:prefix or oa:suffix",
+                )
             )
     for node in set(own.subjects(RDF.type, SARC.Ambiguity)):
         for passage in own.objects(node, SARC.passage):
             if fold_space(str(passage)) not in text:
-                found.append(_fault("RULE013", node, "the passage is not in the source", "an ambiguity quotes the words it is about", "copy the words from source.txt"))
+                found.append(
+                    _fault(
+                        "RULE013",
+                        node,
+                        "the passage is not in the source",
+                        "an ambiguity quotes the words it is about",
+                        "copy the words from source.txt",
+                    )
+                )
     return sorted(found, key=lambda f: f.where)
 
 
@@ -207,17 +259,41 @@ def _selves(own: Graph) -> list[Finding]:
     for name in ("attestedAs", "attested", "notDenied"):
         for s, o in own.subject_objects(SARC[name]):
             if o not in (s, SARC.NotAttestable):
-                found.append(_fault("RULE015", s, f"sarc:{name} names {compact(str(o))}", "answers about one rule would decide another", "name the rule itself"))
+                found.append(
+                    _fault(
+                        "RULE015",
+                        s,
+                        f"sarc:{name} names {compact(str(o))}",
+                        "answers about one rule would decide another",
+                        "name the rule itself",
+                    )
+                )
     for cls in (SARC.InclusionCriterion, SARC.ExclusionCriterion):
         for s in own.subjects(RDF.type, cls):
             notation = str(own.value(s, SARC.notation) or "")
             if local_name(str(s)) != notation:
-                found.append(_fault("RULE016", s, f"notation {notation!r}", "the id in reports must be the id in the IRI", "make them the same"))
+                found.append(
+                    _fault(
+                        "RULE016",
+                        s,
+                        f"notation {notation!r}",
+                        "the id in reports must be the id in the IRI",
+                        "make them the same",
+                    )
+                )
     seen: dict[str, str] = {}
     for s, o in own.subject_objects(SARC.notation):
         if (s, RDF.type, SH.NodeShape) in own:
             if str(o) in seen and seen[str(o)] != str(s):
-                found.append(_fault("RULE016", s, f"notation {o} is taken", "an id names one rule", "choose another"))
+                found.append(
+                    _fault(
+                        "RULE016",
+                        s,
+                        f"notation {o} is taken",
+                        "an id names one rule",
+                        "choose another",
+                    )
+                )
             seen[str(o)] = str(s)
     return found
 
@@ -230,35 +306,98 @@ def _references(kb: RuleBase, trial: Trial) -> Iterator[Finding]:
             if role is None:
                 continue
             if role.window != EVER and role.window not in trial.windows:
-                yield _fault("RULE017", clause.iri, f"no window {compact(role.window)}", "nothing would be selected", "define it")
+                yield _fault(
+                    "RULE017",
+                    clause.iri,
+                    f"no window {compact(role.window)}",
+                    "nothing would be selected",
+                    "define it",
+                )
             if role.qualifier != ANY and role.qualifier not in trial.qualifiers:
-                yield _fault("RULE017", clause.iri, f"no qualifier {compact(role.qualifier)}", "nothing would be selected", "define it")
+                yield _fault(
+                    "RULE017",
+                    clause.iri,
+                    f"no qualifier {compact(role.qualifier)}",
+                    "nothing would be selected",
+                    "define it",
+                )
             for name in (role.concept_set, role.accepted):
-                if name != ANY and name not in trial.sets and not terms.known(name) and not _derived(trial, name):
-                    yield _fault("RULE017", clause.iri, f"no term or set {compact(name)}", "nothing would be selected", "define it")
-        if clause.settled_by is not None and clause.settled_by not in terms.scopes.values() and not _settles(trial, clause.settled_by):
-            yield _fault("RULE017", clause.iri, f"no scope {compact(clause.settled_by)}", "silence could never be settled", "use a scope of the ontology, or one that a sarc:Settling grants")
+                if (
+                    name != ANY
+                    and name not in trial.sets
+                    and not terms.known(name)
+                    and not _derived(trial, name)
+                ):
+                    yield _fault(
+                        "RULE017",
+                        clause.iri,
+                        f"no term or set {compact(name)}",
+                        "nothing would be selected",
+                        "define it",
+                    )
+        if (
+            clause.settled_by is not None
+            and clause.settled_by not in terms.scopes.values()
+            and not _settles(trial, clause.settled_by)
+        ):
+            yield _fault(
+                "RULE017",
+                clause.iri,
+                f"no scope {compact(clause.settled_by)}",
+                "silence could never be settled",
+                "use a scope of the ontology, or one that a sarc:Settling grants",
+            )
     for concept_set in trial.sets.values():
         for member in (*concept_set.members, *concept_set.excluding):
             if not terms.known(member) and not _derived(trial, member):
-                yield _fault("RULE017", concept_set.iri, f"no term {compact(member)}", "the set would lack it in silence", "define it")
+                yield _fault(
+                    "RULE017",
+                    concept_set.iri,
+                    f"no term {compact(member)}",
+                    "the set would lack it in silence",
+                    "define it",
+                )
     for window in trial.windows.values():
         if window.anchor not in trial.anchors:
-            yield _fault("RULE017", window.iri, f"no anchor {compact(window.anchor)}", "the window could not be worked out", "define it")
+            yield _fault(
+                "RULE017",
+                window.iri,
+                f"no anchor {compact(window.anchor)}",
+                "the window could not be worked out",
+                "define it",
+            )
     for question in trial.questions:
         for covered in question.covers:
             if covered not in trial.clauses:
-                yield _fault("RULE017", question.iri, f"no clause {compact(covered)}", "the answer would clear nothing", "name a clause")
+                yield _fault(
+                    "RULE017",
+                    question.iri,
+                    f"no clause {compact(covered)}",
+                    "the answer would clear nothing",
+                    "name a clause",
+                )
             elif not trial.clauses[covered].attestable:
-                yield _fault("RULE018", question.iri, f"{trial.clauses[covered].id} cannot be cleared by an answer", "only the record decides it", "leave it out, or make the clause attestable")
+                yield _fault(
+                    "RULE018",
+                    question.iri,
+                    f"{trial.clauses[covered].id} cannot be cleared by an answer",
+                    "only the record decides it",
+                    "leave it out, or make the clause attestable",
+                )
     asked = {c for q in trial.questions for c in q.covers}
     for clause in trial.clauses.values():
         if clause.attestable and clause.iri not in asked:
-            yield _fault("RULE018", clause.iri, "attestable, but no question asks it", "nobody would be asked", "add a question, or make it not attestable")
+            yield _fault(
+                "RULE018",
+                clause.iri,
+                "attestable, but no question asks it",
+                "nobody would be asked",
+                "add a question, or make it not attestable",
+            )
 
 
 def _derived(trial: Trial, name: str) -> bool:
-    return any(d.iri == name or d.gives == name for d in trial.derivations)
+    return any(name in (d.iri, d.gives) for d in trial.derivations)
 
 
 def _settles(trial: Trial, scope: str) -> bool:
@@ -270,10 +409,21 @@ def _units(kb: RuleBase, trial: Trial) -> Iterator[Finding]:
         for role in (clause.role, clause.second):
             if role is None or not role.bounds.used:
                 continue
-            measured = next((d.measured_in for d in trial.derivations if d.iri == role.concept_set and d.measured_in), None)
+            measured = next(
+                (
+                    d.measured_in
+                    for d in trial.derivations
+                    if d.iri == role.concept_set and d.measured_in
+                ),
+                None,
+            )
             if measured is not None:
                 continue
-            units = {q.unit for m in trial.set_of(role.concept_set).members if (q := kb.terms.quantity_of(m))}
+            units = {
+                q.unit
+                for m in trial.set_of(role.concept_set).members
+                if (q := kb.terms.quantity_of(m))
+            }
             if units != {clause.unit}:
                 yield _fault(
                     "RULE019",
@@ -291,9 +441,12 @@ def _cases(trial: Trial, cases: Graph) -> Iterator[Finding]:
         rule = str(cases.value(case, SARC.forRule))
         patient = cases.value(case, SARC.patient)
         answered = any(
-            (fact, RDF.type, SARC.Attestation) in cases for fact in cases.objects(patient, SARC.fact)
+            (fact, RDF.type, SARC.Attestation) in cases
+            for fact in cases.objects(patient, SARC.fact)
         )
-        by_rule.setdefault(rule, []).append((local_name(str(cases.value(case, SARC.expected))), answered))
+        by_rule.setdefault(rule, []).append(
+            (local_name(str(cases.value(case, SARC.expected))), answered)
+        )
     for clause in trial.clauses.values():
         given = by_rule.get(clause.iri, [])
         judgement = clause.component == "attested" or clause.text.executability == "NeedsJudgement"
@@ -302,13 +455,20 @@ def _cases(trial: Trial, cases: Graph) -> Iterator[Finding]:
                 yield _fault(
                     "RULE021",
                     clause.iri,
-                    f"no case that expects {outcome.lower()}" + ("" if judgement else " on recorded data"),
+                    f"no case that expects {outcome.lower()}"
+                    + ("" if judgement else " on recorded data"),
                     "an outcome that no case reaches is not shown to be reachable",
                     "write the case from the source sentence",
                 )
     for criterion in trial.criteria:
         if criterion.root in trial.joins and criterion.iri not in by_rule:
-            yield _fault("RULE021", criterion.iri, "no case of its own", "a join is proven by cases of the whole", "write one")
+            yield _fault(
+                "RULE021",
+                criterion.iri,
+                "no case of its own",
+                "a join is proven by cases of the whole",
+                "write one",
+            )
 
 
 def _mappings(kb: RuleBase, trial: Trial) -> Iterator[Finding]:
@@ -322,9 +482,19 @@ def _mappings(kb: RuleBase, trial: Trial) -> Iterator[Finding]:
             for member in trial.set_of(role.concept_set).members:
                 if _derived(trial, member) or any(member in terms.up(t) for t in mapped):
                     continue
-                if (URIRef(member), SARC.unmappedBecause, None) in terms.graph or (URIRef(member), SARC.unmappedBecause, None) in trial.graph:
+                if (URIRef(member), SARC.unmappedBecause, None) in terms.graph or (
+                    URIRef(member),
+                    SARC.unmappedBecause,
+                    None,
+                ) in trial.graph:
                     continue
-                yield _fault("RULE022", clause.iri, f"no code leads to {terms.label(member)}", "no record in codes could ever decide the clause", "map a code, or say why there is none (sarc:unmappedBecause)")
+                yield _fault(
+                    "RULE022",
+                    clause.iri,
+                    f"no code leads to {terms.label(member)}",
+                    "no record in codes could ever decide the clause",
+                    "map a code, or say why there is none (sarc:unmappedBecause)",
+                )
 
 
 def _register(kb: RuleBase, name: str, trial: Trial) -> Iterator[Finding]:
@@ -333,28 +503,56 @@ def _register(kb: RuleBase, name: str, trial: Trial) -> Iterator[Finding]:
     for clause in trial.clauses.values():
         for resolved in clause.text.resolves:
             if resolved not in entries:
-                yield _fault("RULE023", clause.iri, f"resolves {resolved}, which is not in the register", "the doubt has no readings", "add the entry")
+                yield _fault(
+                    "RULE023",
+                    clause.iri,
+                    f"resolves {resolved}, which is not in the register",
+                    "the doubt has no readings",
+                    "add the entry",
+                )
     for entry in trial.ambiguities:
         node = URIRef(entry.iri)
         for reading, _ in entry.readings:
             if not reading:
-                yield _fault("RULE023", entry.iri, "a reading without a notation", "nobody could choose it", "describe the reading and give it a notation")
+                yield _fault(
+                    "RULE023",
+                    entry.iri,
+                    "a reading without a notation",
+                    "nobody could choose it",
+                    "describe the reading and give it a notation",
+                )
                 continue
             if reading == entry.default:
                 continue
-            nodes = [r for r in trial.graph.objects(node, SARC.hasReading) if str(trial.graph.value(r, SARC.notation)) == reading]
+            nodes = [
+                r
+                for r in trial.graph.objects(node, SARC.hasReading)
+                if str(trial.graph.value(r, SARC.notation)) == reading
+            ]
             if any((r, SARC.notRunnableBecause, None) in trial.graph for r in nodes):
                 continue
             if any((r, SARC.override, None) not in trial.graph for r in nodes):
                 if (node, SARC.touches, None) not in trial.graph:
-                    yield _fault("RULE023", entry.iri, f"reading {reading} changes nothing", "a reading must be runnable", "give it overrides, or say why it has none")
+                    yield _fault(
+                        "RULE023",
+                        entry.iri,
+                        f"reading {reading} changes nothing",
+                        "a reading must be runnable",
+                        "give it overrides, or say why it has none",
+                    )
                 continue
             graph = kb.trial_graph(name)
             try:
                 chosen = apply_readings(graph, {entry.id: reading})
                 compile_trial(graph, kb.terms, chosen)
             except RuleBaseError as error:
-                yield _fault("RULE023", entry.iri, f"reading {reading} does not compile: {error.findings[0].found}", "a reading must be runnable", "correct its overrides")
+                yield _fault(
+                    "RULE023",
+                    entry.iri,
+                    f"reading {reading} does not compile: {error.findings[0].found}",
+                    "a reading must be runnable",
+                    "correct its overrides",
+                )
 
 
 def stamp_path(kb: RuleBase) -> Path:
@@ -369,7 +567,10 @@ def ensure_checked(kb: RuleBase, trial: str) -> None:
         RuleBaseError: it has faults; all of them are in the error.
     """
     stamp = stamp_path(kb)
-    if stamp.exists() and stamp.read_text(encoding="ascii", errors="replace").strip() == kb.info.sha256:
+    if (
+        stamp.exists()
+        and stamp.read_text(encoding="ascii", errors="replace").strip() == kb.info.sha256
+    ):
         return
     report = check_rule_base(kb, trial, cases=False)
     if report.findings:

@@ -44,7 +44,8 @@ class ConceptSet:
         """Return 2 if everything below ``term`` is in the set, 1 if something is, else 0."""
         below = (term,) if self.by_name and terms.up(term) & self.members else terms.down(term)
         inside = [
-            bool(above & self.members) and not above & self.excluding for above in map(terms.up, below)
+            bool(above & self.members) and not above & self.excluding
+            for above in map(terms.up, below)
         ]
         return 2 if all(inside) else 1 if any(inside) else 0
 
@@ -104,7 +105,9 @@ class Bounds:
 
     @property
     def used(self) -> bool:
-        return any(b is not None for b in (self.at_least, self.more_than, self.at_most, self.less_than))
+        return any(
+            b is not None for b in (self.at_least, self.more_than, self.at_most, self.less_than)
+        )
 
     def text(self, unit: str) -> str:
         """Return the limits as people write them."""
@@ -353,21 +356,34 @@ def apply_readings(graph: Graph, readings: Mapping[str, str]) -> tuple[tuple[str
     entries = {local_name(str(a)): a for a in graph.subjects(RDF.type, SARC.Ambiguity)}
     for name in readings:
         if name not in entries:
-            raise UsageError(_unknown("--reading", name, "an entry of the register", sorted(entries)))
+            raise UsageError(
+                _unknown("--reading", name, "an entry of the register", sorted(entries))
+            )
     for name, entry in sorted(entries.items()):
-        options = {str(graph.value(r, SARC.notation)): r for r in graph.objects(entry, SARC.hasReading)}
+        options = {
+            str(graph.value(r, SARC.notation)): r for r in graph.objects(entry, SARC.hasReading)
+        }
         default = graph.value(entry, SARC.default)
         notation = readings.get(name)
         if notation is None:
             chosen.append((name, str(graph.value(default, SARC.notation))))
             continue
         if notation not in options:
-            raise UsageError(_unknown(f"--reading {name}", notation, "a reading of it", sorted(options)))
+            raise UsageError(
+                _unknown(f"--reading {name}", notation, "a reading of it", sorted(options))
+            )
         reading = options[notation]
         refusal = graph.value(reading, SARC.notRunnableBecause)
         if refusal is not None and reading != default:
             raise UsageError(
-                Finding("USE003", "error", f"--reading {name}={notation}", "this reading cannot be run", str(refusal), "choose another reading")
+                Finding(
+                    "USE003",
+                    "error",
+                    f"--reading {name}={notation}",
+                    "this reading cannot be run",
+                    str(refusal),
+                    "choose another reading",
+                )
             )
         if reading != default:
             for patch in graph.objects(reading, SARC.override):
@@ -379,6 +395,8 @@ def apply_readings(graph: Graph, readings: Mapping[str, str]) -> tuple[tuple[str
 def _override(graph: Graph, patch: Node) -> None:
     for node in list(graph.objects(patch, SARC.on)):
         parameter = graph.value(patch, SARC.parameter)
+        if parameter is None:
+            continue
         becomes = graph.value(patch, SARC.becomes)
         values = list(graph.objects(patch, SARC.to))
         old = list(graph.objects(node, parameter))
@@ -405,7 +423,14 @@ def apply_policies(graph: Graph, policies: Mapping[str, str]) -> None:
         parameter = graph.value(node, SARC.policyParameter)
         if parameter is None:
             raise UsageError(
-                Finding("USE004", "error", f"--policy {name}", "this policy has no value to set", "it only names a choice that reports print", "see `sarc-kb rules --policies`")
+                Finding(
+                    "USE004",
+                    "error",
+                    f"--policy {name}",
+                    "this policy has no value to set",
+                    "it only names a choice that reports print",
+                    "see `sarc-kb rules --policies`",
+                )
             )
         old = graph.value(node, parameter)
         try:
@@ -414,7 +439,14 @@ def apply_policies(graph: Graph, policies: Mapping[str, str]) -> None:
                 raise ValueError
         except ValueError:
             raise UsageError(
-                Finding("USE005", "error", f"--policy {name}", f"{text!r} is not a whole number of 0 or more", "the policy counts days or months", f"give a number such as {old}")
+                Finding(
+                    "USE005",
+                    "error",
+                    f"--policy {name}",
+                    f"{text!r} is not a whole number of 0 or more",
+                    "the policy counts days or months",
+                    f"give a number such as {old}",
+                )
             ) from None
         from rdflib import Literal
 
@@ -422,7 +454,14 @@ def apply_policies(graph: Graph, policies: Mapping[str, str]) -> None:
 
 
 def _unknown(where: str, found: str, what: str, known: list[str]) -> Finding:
-    return Finding("USE002", "error", where, f"{found!r} is not {what}", "nothing would change, silently", "choose one of: " + ", ".join(known))
+    return Finding(
+        "USE002",
+        "error",
+        where,
+        f"{found!r} is not {what}",
+        "nothing would change, silently",
+        "choose one of: " + ", ".join(known),
+    )
 
 
 def compile_trial(graph: Graph, terms: Terminology, readings: tuple[tuple[str, str], ...]) -> Trial:
@@ -472,17 +511,30 @@ class _Compiler:
         graph = self.graph
         trials = self.typed(SARC.Trial)
         if len(trials) != 1:
-            self.fault("RULE001", "trial", f"{len(trials)} nodes are a sarc:Trial", "a folder holds one trial", "keep one sarc:Trial in trial.ttl")
+            self.fault(
+                "RULE001",
+                "trial",
+                f"{len(trials)} nodes are a sarc:Trial",
+                "a folder holds one trial",
+                "keep one sarc:Trial in trial.ttl",
+            )
             raise RuleBaseError(*self.faults)
         trial = trials[0]
         joins: dict[str, Join] = {}
         clauses: dict[str, Clause] = {}
         criteria = self._criteria(joins, clauses)
         if not criteria:
-            self.fault("RULE002", trial, "no criteria", "an empty rule base would pass everybody", "add criteria")
+            self.fault(
+                "RULE002",
+                trial,
+                "no criteria",
+                "an empty rule base would pass everybody",
+                "add criteria",
+            )
         sets = {str(s): self._set(s) for s in self.typed(SARC.ConceptSet)}
         tolerance = max(
-            (self.integer(n, SARC.days) or 0 for n in self.typed(SARC.StatementTolerance)), default=0
+            (self.integer(n, SARC.days) or 0 for n in self.typed(SARC.StatementTolerance)),
+            default=0,
         )
         compiled = Trial(
             iri=str(trial),
@@ -520,9 +572,7 @@ class _Compiler:
                     str(a),
                     local_name(str(a)),
                     self.text(a, RDFS.label),
-                    self.text(graph.value(a, SARC.default), SARC.notation)
-                    if graph.value(a, SARC.default) is not None
-                    else "",
+                    "".join(self.text(r, SARC.notation) for r in graph.objects(a, SARC.default)),
                     tuple(
                         sorted(
                             (self.text(r, SARC.notation), self.text(r, RDFS.label))
@@ -555,12 +605,19 @@ class _Compiler:
             message=self.text(node, SH.message),
             remedy=self.text(node, SARC.remedy),
             executability=local_name(self.iri(node, SARC.executability) or ""),
-            resolves=tuple(sorted(local_name(str(a)) for a in self.graph.objects(node, SARC.resolves))),
+            resolves=tuple(
+                sorted(local_name(str(a)) for a in self.graph.objects(node, SARC.resolves))
+            ),
         )
 
-    def _criteria(self, joins: dict[str, Join], clauses: dict[str, Clause]) -> tuple[Criterion, ...]:
+    def _criteria(
+        self, joins: dict[str, Join], clauses: dict[str, Clause]
+    ) -> tuple[Criterion, ...]:
         found: list[Criterion] = []
-        for cls, kind in ((SARC.InclusionCriterion, "inclusion"), (SARC.ExclusionCriterion, "exclusion")):
+        for cls, kind in (
+            (SARC.InclusionCriterion, "inclusion"),
+            (SARC.ExclusionCriterion, "exclusion"),
+        ):
             for node in self.typed(cls):
                 iri = str(node)
                 self._tree(node, iri, joins, clauses, ())
@@ -586,7 +643,13 @@ class _Compiler:
         path: tuple[Node, ...],
     ) -> None:
         if node in path:
-            self.fault("RULE003", node, "the shape refers to itself", "recursion has no agreed meaning in SHACL", "break the cycle")
+            self.fault(
+                "RULE003",
+                node,
+                "the shape refers to itself",
+                "recursion has no agreed meaning in SHACL",
+                "break the cycle",
+            )
             return
         if str(node) in joins or str(node) in clauses:
             return
@@ -808,7 +871,7 @@ class _Compiler:
     def _index_rule(self, node: Node) -> IndexRule:
         return IndexRule(
             self.iri(node, SARC.axis, str(SARC.subject)) or "",
-            self.iri(node, SARC.index, str(SARC.IndexTumour)) or "",
+            self.iri(node, SARC["index"], str(SARC.IndexTumour)) or "",
             self.iri(node, SARC.other, str(SARC.OtherTumour)) or "",
             self.iri(node, SARC.candidate) or "",
             self.iri(node, SARC.describes) or "",

@@ -174,16 +174,18 @@ def load_terminology(folder: Path, graph: Graph) -> Terminology:
     """
     ancestors = _closure(graph)
     labels = {str(s): str(o) for s, o in graph.subject_objects(RDFS.label)}
-    own_kinds: dict[str, str] = {
-        str(s): str(o) for s, o in graph.subject_objects(SARC.recordedAs)
-    }
+    own_kinds: dict[str, str] = {str(s): str(o) for s, o in graph.subject_objects(SARC.recordedAs)}
     kinds: dict[str, str] = {}
     for term, above in ancestors.items():
         if term in own_kinds:
             kinds[term] = own_kinds[term]
             continue
         inherited = sorted(
-            {own_kinds[a] for a in above if a in own_kinds and not _overridden(a, above, own_kinds, ancestors)}
+            {
+                own_kinds[a]
+                for a in above
+                if a in own_kinds and not _overridden(a, above, own_kinds, ancestors)
+            }
         )
         if inherited:
             kinds[term] = inherited[0]
@@ -258,15 +260,15 @@ def _closure(graph: Graph) -> dict[str, frozenset[str]]:
         if str(cls).startswith(SARC) and str(individual) in parents:
             parents[str(individual)].add(str(cls))
     closed: dict[str, frozenset[str]] = {}
-    for term in parents:
-        seen = {term}
-        stack = [term]
+    for name in parents:
+        seen = {name}
+        stack = [name]
         while stack:
-            for parent in parents.get(stack.pop(), ()):
-                if parent not in seen:
-                    seen.add(parent)
-                    stack.append(parent)
-        closed[term] = frozenset(seen)
+            for above in parents.get(stack.pop(), ()):
+                if above not in seen:
+                    seen.add(above)
+                    stack.append(above)
+        closed[name] = frozenset(seen)
     return closed
 
 

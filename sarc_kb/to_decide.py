@@ -46,7 +46,9 @@ def to_decide(
                 )
         elif ground.doubts:
             item, why = ground.doubts[0]
-            choices[f"doubt:{item.id}:{why}"] = f"{evidence_of(prepared, item).label} ({', '.join(item.sources)}): {why}"
+            choices[f"doubt:{item.id}:{why}"] = (
+                f"{evidence_of(prepared, item).label} ({', '.join(item.sources)}): {why}"
+            )
         if clause.attestable:
             for q in trial.questions:
                 if iri in q.covers:
@@ -71,7 +73,9 @@ def _widest(prepared: Prepared, scope: str, clauses: Iterable[str]) -> str:
         for c in (trial.clauses[iri] for iri in clauses)
         if c.role is not None and c.settled_by == scope
     ]
-    return min(windows, key=lambda w: (prepared.windows[w].start_lo if w in prepared.windows else NEVER, w))
+    return min(
+        windows, key=lambda w: (prepared.windows[w].start_lo if w in prepared.windows else NEVER, w)
+    )
 
 
 def cheapest(trial: Trial, node: str, outcomes: Mapping[str, Outcome]) -> tuple[str, ...] | None:
@@ -122,9 +126,11 @@ def _cover(part: Mapping[str, set[str]], keys: list[str], best: int | None) -> l
     found: list[str] | None = None
     gain = {k: sum(k in v for v in part.values()) for k in part[tightest]}
     for key in sorted(part[tightest], key=lambda k: (-gain[k], k)):
-        limit = (len(found) - 1 if found is not None else best)
+        limit = len(found) - 1 if found is not None else best
         rest = _cover(
-            {n: v for n, v in part.items() if key not in v}, keys, None if limit is None else limit - 1
+            {n: v for n, v in part.items() if key not in v},
+            keys,
+            None if limit is None else limit - 1,
         )
         if rest is not None and (found is None or len(rest) + 1 < len(found)):
             found = [key, *rest]

@@ -47,7 +47,9 @@ class Reading:
     why: str = ""
 
 
-def to_canonical(value: Decimal, unit: str | None, quantity: Quantity, terms: Terminology) -> Decimal | None:
+def to_canonical(
+    value: Decimal, unit: str | None, quantity: Quantity, terms: Terminology
+) -> Decimal | None:
     """Return ``value`` in the canonical unit, or None where ``unit`` is not accepted."""
     written = terms.canonical_unit(unit) if unit else ("1" if quantity.unit == "1" else "")
     if written not in quantity.accepts:
@@ -70,15 +72,25 @@ def read_number(
     Source: FHIR R4 Quantity.comparator; UCUM.
     """
     if value is None or not value.is_finite():
-        return Reading(ANYTHING, problem="not a number", why="only a number can be compared with a limit")
+        return Reading(
+            ANYTHING, problem="not a number", why="only a number can be compared with a limit"
+        )
     converted = to_canonical(value, unit, quantity, terms)
     if converted is None:
         if not unit:
-            return Reading(ANYTHING, problem="no unit", why=f"a number without a unit is not compared; {_accepted(quantity)}")
+            return Reading(
+                ANYTHING,
+                problem="no unit",
+                why=f"a number without a unit is not compared; {_accepted(quantity)}",
+            )
         shown = f"unit {unit!r}" if _UNIT.fullmatch(unit) else "a unit that is none"
-        return Reading(ANYTHING, problem=shown, why=f"not a unit of this quantity; {_accepted(quantity)}")
+        return Reading(
+            ANYTHING, problem=shown, why=f"not a unit of this quantity; {_accepted(quantity)}"
+        )
     if quantity.whole and converted != converted.to_integral_value():
-        return Reading(ANYTHING, quantity.unit, "not a whole number", "this quantity is a count or a grade")
+        return Reading(
+            ANYTHING, quantity.unit, "not a whole number", "this quantity is a count or a grade"
+        )
     if (quantity.least is not None and converted < quantity.least) or (
         quantity.most is not None and converted > quantity.most
     ):
@@ -105,6 +117,16 @@ def _compared(value: Decimal, comparator: str | None) -> Interval:
     if comparator == ">=":
         return Interval(lo=value)
     return Interval(value, value)
+
+
+def scaled(interval: Interval, factor: Decimal) -> Interval:
+    """Return the interval times a positive factor, to the last digit."""
+    return Interval(
+        interval.lo if interval.lo <= -INFINITY else _WIDE.multiply(interval.lo, factor),
+        interval.hi if interval.hi >= INFINITY else _WIDE.multiply(interval.hi, factor),
+        interval.lo_open,
+        interval.hi_open,
+    )
 
 
 def ratio(top: Interval, bottom: Interval) -> Interval:

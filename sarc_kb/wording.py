@@ -39,7 +39,9 @@ def limit_text(prepared: Prepared, clause: Clause) -> str:
         return f"no {what}{qualifier} {allowed}{window}".replace("  ", " ")
     assert clause.second is not None
     assert clause.gap is not None
-    other = f"{trial.label(clause.second.concept_set, terms)} {clause.second.bounds.text(unit)}".strip()
+    other = (
+        f"{trial.label(clause.second.concept_set, terms)} {clause.second.bounds.text(unit)}".strip()
+    )
     gap = f"within {clause.gap[1]} minutes"
     if clause.component == "noPair":
         return f"no {what} {allowed} and {other} {gap}{window}".replace("  ", " ")
@@ -47,7 +49,11 @@ def limit_text(prepared: Prepared, clause: Clause) -> str:
 
 
 def message_text(
-    prepared: Prepared, clause: Clause, outcome: Outcome, ground: Explanation, missing: tuple[str, ...]
+    prepared: Prepared,
+    clause: Clause,
+    outcome: Outcome,
+    ground: Explanation,
+    missing: tuple[str, ...],
 ) -> str:
     if outcome is Outcome.FAIL:
         found = "; ".join(_found(prepared, i) for i in ground.evidence[:3])
@@ -59,7 +65,9 @@ def message_text(
     if outcome is Outcome.UNDETERMINED:
         return f"{clause.text.label}: not established" + (f" ({missing[0]})" if missing else "")
     if ground.evidence and clause.component != "none":
-        return f"{clause.text.label}: " + "; ".join(_found(prepared, i) for i in ground.evidence[:3])
+        return f"{clause.text.label}: " + "; ".join(
+            _found(prepared, i) for i in ground.evidence[:3]
+        )
     if ground.statement is not None:
         return f"{clause.text.label}: none recorded, and {ground.statement.text}"
     if ground.answers:
@@ -87,15 +95,31 @@ def missing_texts(prepared: Prepared, clause: Clause, ground: Explanation) -> tu
             out.append(f"{evidence_of(prepared, item).label} ({where}): {why}")
         if clause.component == "latest" and not ground.doubts:
             unit = f" in {clause.unit}" if clause.unit and clause.unit != "1" else ""
-            qualifier = "" if clause.role.qualifier == ANY else f" ({trial.label(clause.role.qualifier, terms)})"
-            out.append(f"{what}{qualifier}{unit}, dated {window_text(prepared, clause.role.window)}".replace(", dated at any time", ""))
+            qualifier = (
+                ""
+                if clause.role.qualifier == ANY
+                else f" ({trial.label(clause.role.qualifier, terms)})"
+            )
+            out.append(
+                f"{what}{qualifier}{unit}, dated {window_text(prepared, clause.role.window)}".replace(
+                    ", dated at any time", ""
+                )
+            )
             for item in ground.nearby:
                 out.append(
                     f"the newest recorded one, {_found(prepared, item)} ({', '.join(item.sources)}), lies outside the window"
                 )
         elif clause.component == "some" and not ground.doubts:
-            qualifier = "" if clause.role.qualifier == ANY else f" ({trial.label(clause.role.qualifier, terms)})"
-            out.append(f"a record of {what}{qualifier}, dated {window_text(prepared, clause.role.window)}".replace(", dated at any time", ""))
+            qualifier = (
+                ""
+                if clause.role.qualifier == ANY
+                else f" ({trial.label(clause.role.qualifier, terms)})"
+            )
+            out.append(
+                f"a record of {what}{qualifier}, dated {window_text(prepared, clause.role.window)}".replace(
+                    ", dated at any time", ""
+                )
+            )
         elif ground.lacks_statement and clause.settled_by:
             also = "and " if ground.doubts else ""
             out.append(also + settling_text(prepared, clause.settled_by, clause.role.window))
@@ -117,7 +141,9 @@ def settling_text(prepared: Prepared, scope: str, window: str) -> str:
     return f"a statement that {trial.label(scope, terms)} is complete {when}"
 
 
-def rests_on(prepared: Prepared, clause: Clause, outcome: Outcome, ground: Explanation) -> tuple[str, ...]:
+def rests_on(
+    prepared: Prepared, clause: Clause, outcome: Outcome, ground: Explanation
+) -> tuple[str, ...]:
     out: dict[str, None] = {}
     if ground.statement is not None:
         out[f"statement: {ground.statement.text}"] = None
@@ -142,7 +168,11 @@ def rests_on(prepared: Prepared, clause: Clause, outcome: Outcome, ground: Expla
 def evidence_of(prepared: Prepared, item: Item) -> Evidence:
     terms, trial = prepared.terms, prepared.trial
     concept = sorted(item.terms.certain or item.terms.general)
-    iri = concept[0] if concept else (item.origin.concepts[0] if item.origin and item.origin.concepts else "")
+    iri = (
+        concept[0]
+        if concept
+        else (item.origin.concepts[0] if item.origin and item.origin.concepts else "")
+    )
     fact = item.origin
     value, unit = (None, None) if item.derived_by and item.parents else _recorded(fact, prepared)
     rule_value = None
@@ -151,10 +181,16 @@ def evidence_of(prepared: Prepared, item: Item) -> Evidence:
         text = _interval_text(interval)
         if item.derived_by is not None:
             value, unit = text, (item.unit if item.unit != "1" else None)
-        elif fact is not None and fact.unit is not None and terms.canonical_unit(fact.unit) != item.unit:
+        elif (
+            fact is not None
+            and fact.unit is not None
+            and terms.canonical_unit(fact.unit) != item.unit
+        ):
             rule_value = f"{text} {item.unit}".strip()
     elif item.derived_by is not None and item.values.readable:
-        value = ", ".join(sorted(terms.label(v) for v in (item.values.certain or item.values.general)))
+        value = ", ".join(
+            sorted(terms.label(v) for v in (item.values.certain or item.values.general))
+        )
     return Evidence(
         source=", ".join(item.sources),
         concept=iri,
@@ -164,7 +200,9 @@ def evidence_of(prepared: Prepared, item: Item) -> Evidence:
         date=_date_text(item),
         rule_value=rule_value,
         derived_from=tuple(item.sources) if item.derived_by else (),
-        note=f"derived: {trial.label(item.derived_by, terms)}" if item.derived_by else (item.problem or None),
+        note=f"derived: {trial.label(item.derived_by, terms)}"
+        if item.derived_by
+        else (item.problem or None),
     )
 
 
@@ -186,11 +224,15 @@ def question_text(prepared: Prepared, answer: Answer) -> str:
     said = sorted(answer.item.values.certain)
     label = prepared.trial.label(answer.subject, prepared.terms)
     return f"“{label}”: {prepared.terms.label(said[0]) if said else '?'}"
+
+
 def _recorded(fact: Fact | None, prepared: Prepared) -> tuple[str | None, str | None]:
     if fact is None:
         return None, None
     if fact.value is not None:
-        return f"{fact.comparator or ''}{fact.value:f}" if fact.value.is_finite() else str(fact.value), fact.unit
+        return f"{fact.comparator or ''}{fact.value:f}" if fact.value.is_finite() else str(
+            fact.value
+        ), fact.unit
     if fact.value_text is not None:
         return "not a number", fact.unit
     if fact.value_concepts:

@@ -3,6 +3,7 @@ exit code, stops nobody else, ends no run in a traceback, and tells nothing of t
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -73,14 +74,21 @@ def complete(finding: Finding) -> bool:
 
 
 def findings(result: AssessmentSet) -> list[Finding]:
-    every = [f for a in result.assessments for f in (*a.data_findings, *([a.error] if a.error else []))]
+    every = [
+        f for a in result.assessments for f in (*a.data_findings, *([a.error] if a.error else []))
+    ]
     return [*every, *result.run_findings]
 
 
 # -- nothing wrong: what the other tests differ from -----------------------------------------------
 @pytest.mark.parametrize(
     ("hb", "code"),
-    [(HB, PASS), (HB.replace("9.4", "8.9"), FAIL), ("", UNDETERMINED), (HB.replace("02-21", "02-15"), UNDETERMINED)],
+    [
+        (HB, PASS),
+        (HB.replace("9.4", "8.9"), FAIL),
+        ("", UNDETERMINED),
+        (HB.replace("02-21", "02-15"), UNDETERMINED),
+    ],
 )
 def test_g5_exit_codes(hb: str, code: int, run, write) -> None:
     assert run(write(patient(hb)))[0] == code
@@ -104,12 +112,22 @@ def test_g5_the_worst_patient_decides_the_exit_code(run, write) -> None:
 FILES = {
     "broken Turtle": ("p.ttl", b"<urn:a> <urn:b> .", "DATA002", "line 1"),
     "undeclared prefix": ("p.ttl", b"x:a x:b x:c .", "DATA002", "prefix x: is not declared"),
-    "broken N-Triples": ("p.nt", b"<urn:a> <urn:b> <urn:c> .\n<urn:a> <urn:b> .\n", "DATA002", "line 2"),
+    "broken N-Triples": (
+        "p.nt",
+        b"<urn:a> <urn:b> <urn:c> .\n<urn:a> <urn:b> .\n",
+        "DATA002",
+        "line 2",
+    ),
     "broken JSON-LD": ("p.jsonld", b'{"@id":\n', "DATA002", "line 2"),
     "broken RDF/XML": ("p.rdf", b"<rdf>\n</RDF>", "DATA002", "line 2"),
     "not UTF-8": ("p.ttl", b"# \xe9", "DATA002", "byte 2"),
     "a DOCTYPE": ("p.xml", b"<!DOCTYPE a><a/>", "DATA002", "DOCTYPE"),
-    "a remote context": ("p.jsonld", b'{"@context": "https://example.org/c"}', "DATA002", "context"),
+    "a remote context": (
+        "p.jsonld",
+        b'{"@context": "https://example.org/c"}',
+        "DATA002",
+        "context",
+    ),
     "NaN in JSON-LD": ("p.jsonld", b'{"@id": "urn:p", "urn:x": NaN}', "DATA002", "NaN"),
     "unknown ending": ("p.docx", b"x", "DATA002", "unknown ending .docx"),
     "no ending": ("patient", b"x", "DATA002", "unknown ending (none)"),
@@ -133,7 +151,9 @@ def test_a_file_that_cannot_be_read(fault: str, run, write, tiny: KnowledgeBase)
     exit_code, out, err = run(bad, good)
     assert exit_code == COULD_NOT
     assert "anna" in out
-    assert all(text in err for text in (code, finding.where, finding.found, finding.why, finding.fix))
+    assert all(
+        text in err for text in (code, finding.where, finding.found, finding.why, finding.fix)
+    )
 
 
 def test_files_that_are_not_there_or_are_no_files(run, tmp_path: Path, tiny: KnowledgeBase) -> None:
@@ -148,7 +168,9 @@ def test_files_that_are_not_there_or_are_no_files(run, tmp_path: Path, tiny: Kno
         assert run(tmp_path / name)[0] == COULD_NOT
 
 
-def test_a_folder_leaves_nothing_out_in_silence(run, write, tmp_path: Path, tiny: KnowledgeBase) -> None:
+def test_a_folder_leaves_nothing_out_in_silence(
+    run, write, tmp_path: Path, tiny: KnowledgeBase
+) -> None:
     write(patient(), "a.ttl")
     (tmp_path / "lost.ttl").symlink_to(tmp_path / "nowhere")
     (tmp_path / "notes.md").write_text("not a record")
@@ -161,7 +183,9 @@ def test_a_folder_leaves_nothing_out_in_silence(run, write, tmp_path: Path, tiny
     assert "no file of a known kind" in err
 
 
-def test_a_file_too_large_is_not_read_to_its_end(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_too_large_is_not_read_to_its_end(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from sarc_kb.sources import read
 
     monkeypatch.setattr(read, "MAX_BYTES", 100)
@@ -172,7 +196,12 @@ def test_a_file_too_large_is_not_read_to_its_end(run, tmp_path: Path, monkeypatc
 
 
 def test_standard_input(run, monkeypatch: pytest.MonkeyPatch) -> None:
-    for text, code in (((HEAD + patient()).encode(), PASS), (b"", COULD_NOT), (b"{", COULD_NOT), (b"<?xml", COULD_NOT)):
+    for text, code in (
+        ((HEAD + patient()).encode(), PASS),
+        (b"", COULD_NOT),
+        (b"{", COULD_NOT),
+        (b"<?xml", COULD_NOT),
+    ):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
         assert run("-")[0] == code
     monkeypatch.setattr(sys, "stdin", None)
@@ -182,9 +211,21 @@ def test_standard_input(run, monkeypatch: pytest.MonkeyPatch) -> None:
 # -- patients that cannot be judged ----------------------------------------------------------------
 PATIENTS = {
     "no entry date": (patient(entry=""), "DATA001", "no entry date"),
-    "an entry date without a day": (patient(entry='sarc:entryDate "2024-03"^^xsd:gYearMonth ;'), "DATA001", "no day"),
-    "an entry date that does not exist": (patient(entry='sarc:entryDate "2024-02-30"^^xsd:date ;'), "DATA009", "entryDate"),
-    "two entry dates": (patient(entry='sarc:entryDate "2024-03-01"^^xsd:date , "2024-03-02"^^xsd:date ;'), "DATA004", "2 entry dates"),
+    "an entry date without a day": (
+        patient(entry='sarc:entryDate "2024-03"^^xsd:gYearMonth ;'),
+        "DATA001",
+        "no day",
+    ),
+    "an entry date that does not exist": (
+        patient(entry='sarc:entryDate "2024-02-30"^^xsd:date ;'),
+        "DATA009",
+        "entryDate",
+    ),
+    "two entry dates": (
+        patient(entry='sarc:entryDate "2024-03-01"^^xsd:date , "2024-03-02"^^xsd:date ;'),
+        "DATA004",
+        "2 entry dates",
+    ),
     "an entry date that is a node": (patient(entry="sarc:entryDate [] ;"), "DATA009", "entryDate"),
 }
 
@@ -215,9 +256,17 @@ def test_two_patients_of_one_file_are_both_judged(run, write) -> None:
 
 
 def test_the_same_patient_twice_is_judged_in_neither_place(run, write, tiny: KnowledgeBase) -> None:
-    files = write(patient(), "a.ttl"), write(patient(HB.replace("9.4", "8.9")), "b.ttl"), write(patient(name="bert"), "c.ttl")
+    files = (
+        write(patient(), "a.ttl"),
+        write(patient(HB.replace("9.4", "8.9")), "b.ttl"),
+        write(patient(name="bert"), "c.ttl"),
+    )
     result = tiny.validate(*files)
-    assert [a.verdict for a in result.assessments] == [Verdict.ERROR, Verdict.ERROR, Verdict.ELIGIBLE]
+    assert [a.verdict for a in result.assessments] == [
+        Verdict.ERROR,
+        Verdict.ERROR,
+        Verdict.ELIGIBLE,
+    ]
     for assessment, path in zip(result.assessments, files[:2], strict=False):
         assert assessment.error is not None
         assert (assessment.error.code, assessment.error.where) == ("DATA003", str(path))
@@ -245,7 +294,13 @@ def test_the_edges_of_the_calendar_end_no_run(run, write, tiny: KnowledgeBase) -
         path = write(patient(born + HB, entry=entry))
         (assessment,) = tiny.validate(path).assessments
         assert len(assessment.criteria) == 3
-        for arguments in ((), ("--format", "json"), ("--format", "turtle"), ("--policy", "look-back=999999999"), ("--as-of", "9999-12-31")):
+        for arguments in (
+            (),
+            ("--format", "json"),
+            ("--format", "turtle"),
+            ("--policy", "look-back=999999999"),
+            ("--as-of", "9999-12-31"),
+        ):
             assert run(path, *arguments)[0] in (PASS, FAIL, UNDETERMINED)
 
 
@@ -289,7 +344,9 @@ def test_a_fact_that_cannot_be_read(fault: str, run, write, tiny: KnowledgeBase)
     assert outcomes["I01"] is Outcome.UNDETERMINED
     assert outcomes["I02"] is Outcome.PASS, "the rest of the record counts"
     told = [f for f in assessment.data_findings if f.code == code]
-    assert any(found in f.found + f.why and f.where == "Observation/hb" and complete(f) for f in told)
+    assert any(
+        found in f.found + f.why and f.where == "Observation/hb" and complete(f) for f in told
+    )
     exit_code, out, err = run(path, "--verbose")
     assert exit_code == UNDETERMINED
     assert code in out
@@ -310,7 +367,9 @@ def test_a_date_without_a_day_counts_where_every_day_of_it_does(write, tiny: Kno
 
 
 def test_what_the_model_does_not_know_is_ignored_and_told(run, write) -> None:
-    code, out, _ = run(write(patient(more='sarc:nickname "x" ;') + "ex:note sarc:about ex:anna .\n"), "--verbose")
+    code, out, _ = run(
+        write(patient(more='sarc:nickname "x" ;') + "ex:note sarc:about ex:anna .\n"), "--verbose"
+    )
     assert code == PASS
     assert "DATA005" in out
     assert "nickname" in out
@@ -348,7 +407,9 @@ CANARIES = {
 
 
 @pytest.mark.parametrize("place", CANARIES)
-def test_f1_f2_no_text_of_the_record_is_told(place: str, run, write, tiny: KnowledgeBase, caplog: pytest.LogCaptureFixture) -> None:
+def test_f1_f2_no_text_of_the_record_is_told(
+    place: str, run, write, tiny: KnowledgeBase, caplog: pytest.LogCaptureFixture
+) -> None:
     path = write(CANARIES[place])
     assert CANARY in path.read_text()
     caplog.set_level(0)
@@ -367,7 +428,11 @@ OPTIONS = {
     "policy without a value": (("--policy", "look-back"), "USE011", "NAME=VALUE"),
     "policy of another type": (("--policy", "look-back=a week"), "USE005", "whole number"),
     "negative policy": (("--policy", "look-back=-1"), "USE005", "whole number"),
-    "policy of thousands of digits": (("--policy", "look-back=" + "9" * 5000), "USE005", "whole number"),
+    "policy of thousands of digits": (
+        ("--policy", "look-back=" + "9" * 5000),
+        "USE005",
+        "whole number",
+    ),
     "policy that has no value": (("--policy", "a-choice=1"), "USE004", "no value to set"),
     "policy twice": (("--policy", "look-back=7", "--policy", "look-back=8"), "USE011", "twice"),
     "unknown entry of the register": (("--reading", "A-99=nine"), "USE002", "A-01"),
@@ -427,10 +492,15 @@ def test_a_wrong_table_of_entry_dates(fault: str, run, write) -> None:
 
 def test_entry_dates_of_options(run, write) -> None:
     undated, dated = write(patient(entry="")), write(patient(name="bert"), "b.ttl")
-    table = write(b"\xef\xbb\xbfpatient, date\r\n\r\n anna , 2024-03-01\r\nhttps://example.org/bert,2024-03-01\r\n", "dates.csv")
+    table = write(
+        b"\xef\xbb\xbfpatient, date\r\n\r\n anna , 2024-03-01\r\nhttps://example.org/bert,2024-03-01\r\n",
+        "dates.csv",
+    )
     assert run(undated, dated, "--entry-dates", table)[0] == PASS
     assert run(undated, dated, "--entry-date", "2024-03-01")[0] == PASS
-    assert run(undated, dated, "--entry-date", "2024-06-01")[0] == UNDETERMINED, "only anna's date is set"
+    assert run(undated, dated, "--entry-date", "2024-06-01")[0] == UNDETERMINED, (
+        "only anna's date is set"
+    )
     other = write(b"bert,2024-03-02\n", "other.csv")
     code, out, _ = run(dated, "--entry-dates", other)
     assert code == COULD_NOT
@@ -456,7 +526,13 @@ def test_no_knowledge_base_there(tmp_path: Path, capsys: pytest.CaptureFixture[s
 # -- output ----------------------------------------------------------------------------------------
 def test_g4_output_that_cannot_be_written(run, write, tmp_path: Path) -> None:
     path = write(patient())
-    for output in (tmp_path / "none" / "r.txt", tmp_path, Path("/dev/full"), Path("/proc/r.txt"), tmp_path / ("n" * 300)):
+    for output in (
+        tmp_path / "none" / "r.txt",
+        tmp_path,
+        Path("/dev/full"),
+        Path("/proc/r.txt"),
+        tmp_path / ("n" * 300),
+    ):
         code, out, err = run(path, "--output", output)
         assert code == COULD_NOT, output
         assert out == ""
@@ -478,7 +554,9 @@ def test_g4_a_read_only_folder(run, write, tmp_path: Path) -> None:
     assert "Permission denied" in err
 
 
-def test_g3_output_is_whole_or_not_there(run, write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_g3_output_is_whole_or_not_there(
+    run, write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, report = write(patient()), tmp_path / "r.json"
     report.write_text("older")
 
@@ -512,13 +590,22 @@ def test_g3_a_link_stays_a_link_and_the_mask_of_the_user_holds(run, write, tmp_p
 def program(*arguments: str, **options: object) -> subprocess.Popen[bytes]:
     root = Path(cli.__file__).parent.parent
     environment = {**os.environ, "PYTHONPATH": str(root)}
-    return subprocess.Popen([sys.executable, "-m", "sarc_kb.cli", *arguments], env=environment, **options)  # type: ignore[call-overload]
+    return subprocess.Popen(
+        [sys.executable, "-m", "sarc_kb.cli", *arguments], env=environment, **options
+    )  # type: ignore[call-overload]
 
 
 def test_g4_a_closed_pipe_is_quiet(tiny: KnowledgeBase, write) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    process = program("validate", "--rules", str(tiny.root), str(write(patient())), stdout=writing, stderr=subprocess.PIPE)
+    process = program(
+        "validate",
+        "--rules",
+        str(tiny.root),
+        str(write(patient())),
+        stdout=writing,
+        stderr=subprocess.PIPE,
+    )
     os.close(writing)
     _, err = process.communicate(timeout=60)
     assert err == b""
@@ -527,7 +614,14 @@ def test_g4_a_closed_pipe_is_quiet(tiny: KnowledgeBase, write) -> None:
 
 def test_g4_a_full_disk_on_standard_output(tiny: KnowledgeBase, write) -> None:
     with Path("/dev/full").open("wb") as full:
-        process = program("validate", "--rules", str(tiny.root), str(write(patient())), stdout=full, stderr=subprocess.PIPE)
+        process = program(
+            "validate",
+            "--rules",
+            str(tiny.root),
+            str(write(patient())),
+            stdout=full,
+            stderr=subprocess.PIPE,
+        )
         _, err = process.communicate(timeout=60)
     assert process.returncode == COULD_NOT
     assert b"USE020 standard output" in err
@@ -537,7 +631,14 @@ def test_g4_a_full_disk_on_standard_output(tiny: KnowledgeBase, write) -> None:
 
 def test_the_program_itself_reports_faults_in_its_process(tiny: KnowledgeBase, write) -> None:
     bad = write(CANARIES["broken syntax"])
-    process = program("validate", "--rules", str(tiny.root), str(bad), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = program(
+        "validate",
+        "--rules",
+        str(tiny.root),
+        str(bad),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     out, err = process.communicate(timeout=60)
     assert process.returncode == COULD_NOT
     assert b"DATA002" in err
@@ -546,14 +647,40 @@ def test_the_program_itself_reports_faults_in_its_process(tiny: KnowledgeBase, w
 
 # -- the other commands ----------------------------------------------------------------------------
 def test_prepare_refuses_what_validate_refuses(run, write, tmp_path: Path) -> None:
-    for text, code in ((patient(entry=""), "DATA001"), (patient() + patient(name="bert"), "DATA000"), ("nonsense", "DATA002")):
+    for text, code in (
+        (patient(entry=""), "DATA001"),
+        (patient() + patient(name="bert"), "DATA000"),
+        ("nonsense", "DATA002"),
+    ):
         exit_code, out, err = run(write(text), command="prepare")
         assert (exit_code, out) == (COULD_NOT, "")
         assert code in err
-    assert run(write(patient()), "--output", tmp_path / "none" / "x", command="prepare")[0] == COULD_NOT
+    assert (
+        run(write(patient()), "--output", tmp_path / "none" / "x", command="prepare")[0]
+        == COULD_NOT
+    )
 
 
 def test_explain_of_an_unknown_rule(run) -> None:
     code, out, err = run("I99", command="explain")
     assert (code, out) == (COULD_NOT, "")
     assert "I99" in err
+
+
+def test_a_gzip_bomb_is_refused(tmp_path: Path) -> None:
+    """A hundred kilobytes that unpack to more than the limit cost neither time nor memory."""
+    bomb = tmp_path / "bomb.ttl.gz"
+    with gzip.open(bomb, "wb") as handle:
+        for _ in range(70):
+            handle.write(b"#" * 1_000_000)
+    result = KnowledgeBase.load().validate(bomb)
+    assert [f.code for f in result.run_findings] == ["DATA002"]
+    assert "bytes" in result.run_findings[0].found
+
+
+@pytest.mark.parametrize("cut", [3, 40])
+def test_a_broken_gzip_file_is_told(cut: int, tmp_path: Path) -> None:
+    whole = gzip.compress(b"@prefix sarc: <https://w3id.org/sarc-kb/ontology#> .")
+    (tmp_path / "p.ttl.gz").write_bytes(whole[:cut] if cut > 10 else b"no gzip at all")
+    result = KnowledgeBase.load().validate(tmp_path / "p.ttl.gz")
+    assert ["gzip" in f.found for f in result.run_findings] == [True]

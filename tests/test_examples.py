@@ -41,13 +41,17 @@ def test_story(story: Path, assessed: dict[str, Assessment]) -> None:
     wrong = []
     for row, criterion in zip(rows[1:], assessment.criteria, strict=True):
         if criterion.outcome.word != row["outcome"]:
-            wrong.append(f"{row['id']}: expected {row['outcome']}, is {criterion.outcome.word}: {criterion.message}")
+            wrong.append(
+                f"{row['id']}: expected {row['outcome']}, is {criterion.outcome.word}: {criterion.message}"
+            )
             continue
         expected = set(filter(None, row["decided_by"].split(";")))
         if criterion.outcome is Outcome.FAIL and not expected <= named(criterion):
             wrong.append(f"{row['id']}: {sorted(expected)} not among {sorted(named(criterion))}")
         if criterion.outcome is Outcome.UNDETERMINED and expected != named(criterion):
-            wrong.append(f"{row['id']}: open {sorted(named(criterion))}, expected {sorted(expected)}")
+            wrong.append(
+                f"{row['id']}: open {sorted(named(criterion))}, expected {sorted(expected)}"
+            )
     assert not wrong, "\n".join(wrong)
 
 
@@ -58,7 +62,9 @@ def test_all_thirty_criteria_are_always_there(assessed: dict[str, Assessment]) -
         assert [c.id for c in assessment.criteria] == ids
 
 
-def test_undetermined_says_what_is_missing_and_what_would_decide(assessed: dict[str, Assessment]) -> None:
+def test_undetermined_says_what_is_missing_and_what_would_decide(
+    assessed: dict[str, Assessment],
+) -> None:
     for assessment in assessed.values():
         for criterion in assessment.criteria:
             for clause in criterion.clauses:

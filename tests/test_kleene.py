@@ -14,13 +14,35 @@ from sarc_kb.kb import data_folder
 from sarc_kb.namespaces import RDF, SARC, SH
 
 # The tables of Kleene 1952 section 64, written out: f, u, t.
-AND = {"ff": "f", "fu": "f", "ft": "f", "uf": "f", "uu": "u", "ut": "u", "tf": "f", "tu": "u", "tt": "t"}
-OR = {"ff": "f", "fu": "u", "ft": "t", "uf": "u", "uu": "u", "ut": "t", "tf": "t", "tu": "t", "tt": "t"}
+AND = {
+    "ff": "f",
+    "fu": "f",
+    "ft": "f",
+    "uf": "f",
+    "uu": "u",
+    "ut": "u",
+    "tf": "f",
+    "tu": "u",
+    "tt": "t",
+}
+OR = {
+    "ff": "f",
+    "fu": "u",
+    "ft": "t",
+    "uf": "u",
+    "uu": "u",
+    "ut": "t",
+    "tf": "t",
+    "tu": "t",
+    "tt": "t",
+}
 
 COMPONENTS = data_folder() / "shapes" / "components"
 TREES = st.recursive(
     st.sampled_from("fut"),
-    lambda children: st.tuples(st.sampled_from(["and", "or"]), st.lists(children, min_size=1, max_size=3)),
+    lambda children: st.tuples(
+        st.sampled_from(["and", "or"]), st.lists(children, min_size=1, max_size=3)
+    ),
     max_leaves=6,
 )
 

@@ -56,7 +56,9 @@ def test_losing_a_fact_clears_nobody_unsaid(
                 tried += 1
                 if now.outcome is Outcome.PASS and before[name].outcome is not Outcome.PASS:
                     turned += 1
-                    assert now.evidence or now.rests_on, f"{record.label} {name} without {record.facts[index].source}"
+                    assert now.evidence or now.rests_on, (
+                        f"{record.label} {name} without {record.facts[index].source}"
+                    )
     assert tried > 1000
 
 
@@ -77,7 +79,9 @@ def test_losing_a_fact_with_nothing_to_rest_on_clears_nobody(
             less = replace(alone, facts=facts[:index] + facts[index + 1 :])
             for name, now in by_clause(kb.assess_record(less, trial, engine)).items():
                 if now.outcome is Outcome.PASS and before[name].outcome is not Outcome.PASS:
-                    assert now.rests_on or now.evidence, f"{record.label} {name} without {facts[index].source}"
+                    assert now.rests_on or now.evidence, (
+                        f"{record.label} {name} without {facts[index].source}"
+                    )
 
 
 def test_the_order_of_facts_never_matters(
@@ -98,7 +102,12 @@ def in_unit_system(kb: KnowledgeBase, record: PatientRecord, rank: int) -> Patie
         coded = kb.terms.code(fact.concepts)
         quantity = next((q for t in sorted(coded.certain) if (q := kb.terms.quantity_of(t))), None)
         unit = kb.terms.canonical_unit(fact.unit) if fact.unit else "1"
-        if quantity is None or fact.value is None or unit not in quantity.accepts or fact.upper_limit_unit:
+        if (
+            quantity is None
+            or fact.value is None
+            or unit not in quantity.accepts
+            or fact.upper_limit_unit
+        ):
             facts.append(fact)
             continue
         old_factor, old_divisor = quantity.accepts[unit]
@@ -106,11 +115,15 @@ def in_unit_system(kb: KnowledgeBase, record: PatientRecord, rank: int) -> Patie
         new = units[rank % len(units)]
         factor, divisor = quantity.accepts[new]
 
-        def move(value: Decimal, up: Decimal = old_factor * divisor, down: Decimal = old_divisor * factor) -> Decimal:
+        def move(
+            value: Decimal, up: Decimal = old_factor * divisor, down: Decimal = old_divisor * factor
+        ) -> Decimal:
             return value * up / down
 
         value = move(fact.value)
-        if Fraction(value) * Fraction(factor * old_divisor) != Fraction(fact.value) * Fraction(old_factor * divisor):
+        if Fraction(value) * Fraction(factor * old_divisor) != Fraction(fact.value) * Fraction(
+            old_factor * divisor
+        ):
             # Not to be written in that unit without rounding.
             facts.append(fact)
             continue
@@ -145,13 +158,19 @@ def test_the_deciding_facts_decide(
             if clause.outcome is not Outcome.FAIL or not sources:
                 continue
             rest = tuple(f for f in record.facts if f.source not in sources)
-            again = by_clause(kb.assess_record(replace(record, facts=rest), trial, engine)).get(name)
-            assert again is None or again.outcome is not Outcome.FAIL or {
-                s for e in again.evidence for s in e.source.split(", ")
-            } - sources
+            again = by_clause(kb.assess_record(replace(record, facts=rest), trial, engine)).get(
+                name
+            )
+            assert (
+                again is None
+                or again.outcome is not Outcome.FAIL
+                or {s for e in again.evidence for s in e.source.split(", ")} - sources
+            )
 
 
-def test_an_empty_record_passes_nothing(kb: KnowledgeBase, trial: Trial, engine: ShaclEngine) -> None:
+def test_an_empty_record_passes_nothing(
+    kb: KnowledgeBase, trial: Trial, engine: ShaclEngine
+) -> None:
     (record,) = read_sources([EXAMPLES / "empty-record"], kb.reading_terms(trial))[0]
     assessment = kb.assess_record(record, trial, engine)
     assert assessment.verdict is Verdict.UNDETERMINED

@@ -50,9 +50,15 @@ def test_the_examples_are_well_formed(
 
 ENTRY = 'sarc:entryDate "2024-03-01"^^xsd:date'
 FAULTS = {
-    "no entry date": ("e:p a sarc:Patient ; sarc:fact e:f . e:f sarc:concept sarc:Birth .", "entry date"),
+    "no entry date": (
+        "e:p a sarc:Patient ; sarc:fact e:f . e:f sarc:concept sarc:Birth .",
+        "entry date",
+    ),
     "no fact": (f"e:p a sarc:Patient ; {ENTRY} .", "at least one fact"),
-    "a fact about nothing": (f"e:p a sarc:Patient ; {ENTRY} ; sarc:fact e:f . e:f sarc:value 1.0 .", "about something"),
+    "a fact about nothing": (
+        f"e:p a sarc:Patient ; {ENTRY} ; sarc:fact e:f . e:f sarc:value 1.0 .",
+        "about something",
+    ),
     "a double": (
         f"e:p a sarc:Patient ; {ENTRY} ; sarc:fact e:f . e:f sarc:concept sarc:Haemoglobin ; sarc:value 9.0e0 .",
         "decimal",

@@ -128,7 +128,9 @@ def outcomes(assessment: Assessment) -> dict[str, Outcome]:
 
 
 # -- every format reads alike ----------------------------------------------------------------------
-TURTLE = HEAD + """
+TURTLE = (
+    HEAD
+    + """
 ex:anna a sarc:Patient ; sarc:identifier "A-1" ; sarc:entryDate "2024-03-01"^^xsd:date ;
     sarc:fact ex:hb ,
         [ a sarc:Condition ; sarc:concept sarc:Leiomyosarcoma ; sarc:bodySite sarc:Thigh ;
@@ -137,6 +139,7 @@ ex:anna a sarc:Patient ; sarc:identifier "A-1" ; sarc:entryDate "2024-03-01"^^xs
 ex:hb sarc:concept sarc:Haemoglobin ; sarc:value 9.40 ; sarc:comparator "<=" ; sarc:unit "g/dL" ;
     sarc:upperLimit 16 ; sarc:date "2024-02-21T08:30:00+08:00"^^xsd:dateTime ; sarc:source "o" .
 """
+)
 JSONLD = json.dumps(
     {
         "@context": CONTEXT,
@@ -195,7 +198,8 @@ XML = f"""<?xml version="1.0" encoding="UTF-8"?>
 </rdf:RDF>
 """
 NTRIPLES = "\n".join(
-    " ".join(term.n3() for term in triple) + " ." for triple in Graph().parse(data=TURTLE, format="turtle")
+    " ".join(term.n3() for term in triple) + " ."
+    for triple in Graph().parse(data=TURTLE, format="turtle")
 )
 DAY = parse_date("2024-02-21T08:30:00+08:00")
 EXPECTED = (
@@ -232,13 +236,17 @@ def test_a_byte_order_mark_changes_nothing() -> None:
 
 
 # -- what is written is read again -----------------------------------------------------------------
-TERMS = [str(SARC[n]) for n in ("Haemoglobin", "ALT", "Leiomyosarcoma", "Biopsy", "Yes", "Negative")] + [
+TERMS = [
+    str(SARC[n]) for n in ("Haemoglobin", "ALT", "Leiomyosarcoma", "Biopsy", "Yes", "Negative")
+] + [
     "http://snomed.info/sct/443719001",
     "http://loinc.org/718-7",
 ]
 # XML can hold no control characters; what it can hold must survive.
 texts = st.text(
-    st.characters(exclude_categories=("Cc", "Cs", "Cn")) | st.sampled_from("\t\n"), min_size=1, max_size=20
+    st.characters(exclude_categories=("Cc", "Cs", "Cn")) | st.sampled_from("\t\n"),
+    min_size=1,
+    max_size=20,
 )
 decimals = st.decimals(-(10**9), 10**9, places=6) | st.sampled_from(
     [Decimal(t) for t in ("9.40", "0", "-0.0", "1E+17", "1E-20", "12345678901234567890.123456789")]
@@ -247,7 +255,12 @@ dates = st.one_of(
     st.integers(1, 9999).map("{:04}".format),
     st.builds("{:04}-{:02}".format, st.integers(1, 9999), st.integers(1, 12)),
     st.dates().map(str),
-    st.builds("{}T{}{}".format, st.dates(), st.times().map(lambda t: t.isoformat("seconds")), st.sampled_from(["", "Z", "+08:00", "-03:30"])),
+    st.builds(
+        "{}T{}{}".format,
+        st.dates(),
+        st.times().map(lambda t: t.isoformat("seconds")),
+        st.sampled_from(["", "Z", "+08:00", "-03:30"]),
+    ),
 ).map(parse_date)
 
 
@@ -297,7 +310,17 @@ def said(record: PatientRecord) -> list[str]:
         return None if n is None else Context(prec=50).normalize(n)
 
     return sorted(
-        repr((replace(f, id=f.id if ":" in f.id else "", value=number(f.value), upper_limit=number(f.upper_limit)), f.start is f.end))
+        repr(
+            (
+                replace(
+                    f,
+                    id=f.id if ":" in f.id else "",
+                    value=number(f.value),
+                    upper_limit=number(f.upper_limit),
+                ),
+                f.start is f.end,
+            )
+        )
         for f in record.facts
     )
 
@@ -311,14 +334,20 @@ def test_what_is_written_is_read_again_in_every_format(record: PatientRecord) ->
         written = graph.serialize(format=fmt)
         (again,) = read(written, "turtle" if fmt == "nt" else fmt)
         assert said(again) == said(record), fmt
-        assert (again.patient, again.label, again.entry) == (record.patient, record.label, record.entry)
+        assert (again.patient, again.label, again.entry) == (
+            record.patient,
+            record.label,
+            record.entry,
+        )
         seen.append(again.facts)
     assert all(s == seen[0] for s in seen)
 
 
 @settings(max_examples=40, deadline=None)
 @given(patients(), st.randoms(use_true_random=False))
-def test_labels_of_blank_nodes_and_order_of_statements_say_nothing(record: PatientRecord, dice: random.Random) -> None:
+def test_labels_of_blank_nodes_and_order_of_statements_say_nothing(
+    record: PatientRecord, dice: random.Random
+) -> None:
     graph = write_patient(record)
     patient = URIRef(ANNA)
     # Tumours with blank nodes, and things to complain about, on some facts.
@@ -344,7 +373,8 @@ def shuffled(graph: Graph, dice: random.Random) -> str:
 
 def test_two_tumours_with_blank_nodes_stay_two() -> None:
     (record,) = read(
-        HEAD + """ex:p a sarc:Patient ; sarc:fact
+        HEAD
+        + """ex:p a sarc:Patient ; sarc:fact
         [ sarc:concept sarc:Leiomyosarcoma ; sarc:tumour _:x ; sarc:source "1" ] ,
         [ sarc:concept sarc:TumourLongestDiameter ; sarc:tumour _:x ; sarc:source "2" ] ,
         [ sarc:concept sarc:Leiomyosarcoma ; sarc:tumour _:y ; sarc:source "3" ] ."""
@@ -388,7 +418,9 @@ def contexts(target: str) -> list[object]:
 
 
 @pytest.mark.parametrize("place", range(12))
-def test_a1_a_context_elsewhere_is_refused_before_anything_is_fetched(place: int, canary: tuple[str, list[str]]) -> None:
+def test_a1_a_context_elsewhere_is_refused_before_anything_is_fetched(
+    place: int, canary: tuple[str, list[str]]
+) -> None:
     url, hits = canary
     document = json.dumps(contexts(url + "context.jsonld")[place])
     assert "context" in refusal(document, "json-ld") or "@import" in refusal(document, "json-ld")
@@ -398,7 +430,9 @@ def test_a1_a_context_elsewhere_is_refused_before_anything_is_fetched(place: int
 
 
 @pytest.mark.parametrize("place", range(12))
-def test_a2_a_context_in_a_file_is_refused(place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a2_a_context_in_a_file_is_refused(
+    place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     secret = tmp_path / "context.jsonld"
     secret.write_text(json.dumps({"@context": {"@vocab": str(SARC)}}))
     monkeypatch.chdir(tmp_path)
@@ -406,15 +440,20 @@ def test_a2_a_context_in_a_file_is_refused(place: int, tmp_path: Path, monkeypat
         refusal(json.dumps(contexts(target)[place]), "json-ld")
 
 
-def test_a3_a8_imports_and_queries_in_a_patient_graph_reach_nothing(judge, canary: tuple[str, list[str]]) -> None:
+def test_a3_a8_imports_and_queries_in_a_patient_graph_reach_nothing(
+    judge, canary: tuple[str, list[str]]
+) -> None:
     url, hits = canary
-    body = WELL + f"""
+    body = (
+        WELL
+        + f"""
     <{url}o> a owl:Ontology ; owl:imports <{url}import> .
     ex:anna owl:imports <{url}anna> ; rdfs:seeAlso <{url}see> .
     ex:shape a sh:NodeShape ; sh:targetClass sarc:Patient ;
         sh:shapesGraph <{url}shapes> ; sh:sparql [ sh:select "SELECT $this FROM <{url}from> WHERE {{ SERVICE <{url}service> {{ ?s ?p ?o }} }}" ] ;
         sh:js [ sh:jsLibrary [ sh:jsLibraryURL "{url}js"^^xsd:anyURI ] ] .
     """
+    )
     (assessment,) = judge(body)
     assert assessment.verdict is Verdict.ELIGIBLE
     assert hits == []
@@ -423,8 +462,20 @@ def test_a3_a8_imports_and_queries_in_a_patient_graph_reach_nothing(judge, canar
 def test_a3_relative_names_and_bases_reach_nothing(canary: tuple[str, list[str]]) -> None:
     url, hits = canary
     assert read(f"@base <{url}> . <p> a <{SARC.Patient}> .")[0].patient == url + "p"
-    assert read(f'<rdf:RDF xmlns:rdf="{RDF}" xml:base="{url}"><rdf:Description rdf:about="p"><rdf:type rdf:resource="{SARC.Patient}"/></rdf:Description></rdf:RDF>', "xml")[0].patient == url + "p"
-    assert read(json.dumps({"@context": {"@base": url}, "@id": "p", "@type": str(SARC.Patient)}), "json-ld")[0].patient == url + "p"
+    assert (
+        read(
+            f'<rdf:RDF xmlns:rdf="{RDF}" xml:base="{url}"><rdf:Description rdf:about="p"><rdf:type rdf:resource="{SARC.Patient}"/></rdf:Description></rdf:RDF>',
+            "xml",
+        )[0].patient
+        == url + "p"
+    )
+    assert (
+        read(
+            json.dumps({"@context": {"@base": url}, "@id": "p", "@type": str(SARC.Patient)}),
+            "json-ld",
+        )[0].patient
+        == url + "p"
+    )
     (record,) = read(f"<p> a <{SARC.Patient}> .")
     assert record.label == "p"
     assert hits == []
@@ -436,11 +487,20 @@ BOMB = '<!DOCTYPE r [<!ENTITY a "aaaaaaaaaa">' + "".join(
 BODY = f'<rdf:RDF xmlns:rdf="{RDF}" xmlns:s="{SARC}"><s:Patient rdf:about="urn:p"><s:identifier>&i;</s:identifier></s:Patient></rdf:RDF>'
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "iso-8859-1"])
-def test_a12_b1_a_doctype_is_refused_in_every_encoding(encoding: str, canary: tuple[str, list[str]]) -> None:
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "iso-8859-1"]
+)
+def test_a12_b1_a_doctype_is_refused_in_every_encoding(
+    encoding: str, canary: tuple[str, list[str]]
+) -> None:
     url, hits = canary
     external = f'<!DOCTYPE r [<!ENTITY i SYSTEM "{url}xxe"><!ENTITY % p SYSTEM "{url}dtd"> %p;]>'
-    for doctype in (BOMB, external, f'<!DOCTYPE r SYSTEM "{url}x.dtd">', external.replace("DOCTYPE", "doctype")):
+    for doctype in (
+        BOMB,
+        external,
+        f'<!DOCTYPE r SYSTEM "{url}x.dtd">',
+        external.replace("DOCTYPE", "doctype"),
+    ):
         # The é keeps the bytes of ISO 8859-1 from being UTF-8 or UTF-16 as well.
         text = f'<?xml version="1.0" encoding="{encoding}"?>{doctype}<!-- é -->{BODY}'
         assert refusal(text.encode(encoding), "xml") == "a DOCTYPE"
@@ -449,7 +509,9 @@ def test_a12_b1_a_doctype_is_refused_in_every_encoding(encoding: str, canary: tu
 
 def test_b1_markup_inside_a_literal_is_not_expanded() -> None:
     markup = json.dumps(BOMB + "<r>&i;</r>")
-    found, _ = fact(f'sarc:concept sarc:ALT ; sarc:basis {markup}^^<{RDF}XMLLiteral> ; sarc:performer {markup}^^<{RDF}HTML>')
+    found, _ = fact(
+        f"sarc:concept sarc:ALT ; sarc:basis {markup}^^<{RDF}XMLLiteral> ; sarc:performer {markup}^^<{RDF}HTML>"
+    )
     assert found.basis == json.loads(markup)
 
 
@@ -457,7 +519,10 @@ def test_b1_markup_inside_a_literal_is_not_expanded() -> None:
 @pytest.mark.parametrize("depth", [5_000, 100_000])
 def test_b6_deep_nesting_is_refused(depth: int) -> None:
     patient = f"<urn:p> a <{SARC.Patient}> ; <{SARC.fact}> "
-    assert refusal(patient + "[ <urn:x> " * depth + "1" + "]" * depth + " .", "turtle") == "nesting too deep"
+    assert (
+        refusal(patient + "[ <urn:x> " * depth + "1" + "]" * depth + " .", "turtle")
+        == "nesting too deep"
+    )
     assert refusal(patient + "(" * depth + ")" * depth + " .", "turtle") == "nesting too deep"
     assert "nesting" in refusal("[" * depth + "]" * depth, "json-ld")
     assert "nesting" in refusal('{"a":' * depth + "1" + "}" * depth, "json-ld")
@@ -484,7 +549,9 @@ def test_b11_a_number_has_at_most_forty_digits() -> None:
     for digits, value in ((MAX_DIGITS, Decimal("1" * MAX_DIGITS)), (MAX_DIGITS + 1, None)):
         for text in ("1" * digits, f'"{"1" * digits}"^^xsd:decimal', f'"{"1" * digits}"'):
             assert fact(f"sarc:concept sarc:ALT ; sarc:value {text}")[0].value == value
-    assert fact("sarc:value 0." + "0" * (MAX_DIGITS - 2) + "1")[0].value == Decimal(1).scaleb(1 - MAX_DIGITS)
+    assert fact("sarc:value 0." + "0" * (MAX_DIGITS - 2) + "1")[0].value == Decimal(1).scaleb(
+        1 - MAX_DIGITS
+    )
     assert fact("sarc:value 0." + "0" * (MAX_DIGITS - 1) + "1")[0].value is None
 
 
@@ -492,7 +559,9 @@ def test_b11_a_text_has_at_most_so_many_characters() -> None:
     at, record = fact(f'sarc:basis "{"x" * MAX_LITERAL}"')
     assert at.basis == "x" * MAX_LITERAL
     assert record.findings == ()
-    over, record = fact(f'sarc:concept sarc:ALT ; sarc:value 5 ; sarc:comparator "{"x" * (MAX_LITERAL + 1)}"')
+    over, record = fact(
+        f'sarc:concept sarc:ALT ; sarc:value 5 ; sarc:comparator "{"x" * (MAX_LITERAL + 1)}"'
+    )
     assert (over.value, over.comparator) == (None, None)
     assert "DATA008" in {f.code for f in record.findings}
 
@@ -501,13 +570,30 @@ def test_b11_integers_of_thousands_of_digits_end_nothing() -> None:
     digits = "9" * 5000
     assert fact(f'sarc:concept sarc:ALT ; sarc:value "{digits}"^^xsd:integer')[0].value is None
     refusal(f"<urn:p> <{SARC.value}> {digits} .", "turtle")
-    assert "digits" in refusal(f'{{"@context": "{CONTEXT}", "fact": {{"value": {digits}}}}}', "json-ld")
+    assert "digits" in refusal(
+        f'{{"@context": "{CONTEXT}", "fact": {{"value": {digits}}}}}', "json-ld"
+    )
 
 
-@pytest.mark.parametrize("text", ["1e400", "1E+400", "-1e400", "1e-400", "1e999999999", "1e99999999999999999999999", "-1e-99999999999999999999999"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1e400",
+        "1E+400",
+        "-1e400",
+        "1e-400",
+        "1e999999999",
+        "1e99999999999999999999999",
+        "-1e-99999999999999999999999",
+    ],
+)
 def test_b11_d4_outsized_exponents_are_no_numbers(text: str) -> None:
     document = f'{{"@context": "{CONTEXT}", "@id": "{ANNA}", "@type": "Patient", "fact": {{"concept": "ALT", "value": {text}}}}}'
-    for found in (read(document, "json-ld")[0].facts[0], fact(f'sarc:value "{text}"')[0], fact(f'sarc:value "{text}"^^xsd:double')[0]):
+    for found in (
+        read(document, "json-ld")[0].facts[0],
+        fact(f'sarc:value "{text}"')[0],
+        fact(f'sarc:value "{text}"^^xsd:double')[0],
+    ):
         assert found.value is None
         assert found.value_text is not None
 
@@ -515,7 +601,7 @@ def test_b11_d4_outsized_exponents_are_no_numbers(text: str) -> None:
 def test_b11_names_are_short(judge) -> None:
     (record,) = read(HEAD + f'ex:p a sarc:Patient ; sarc:identifier "{"n" * (MAX_LABEL + 1)}" .')
     assert record.label == "p"
-    (record,) = read(HEAD + f'<urn:{"n" * 5000}> a sarc:Patient .')
+    (record,) = read(HEAD + f"<urn:{'n' * 5000}> a sarc:Patient .")
     assert len(record.label) <= MAX_LABEL
 
 
@@ -559,14 +645,23 @@ def test_c3_a_patient_changes_no_rule(rules: str, judge) -> None:
     assert "DATA005" in {f.code for f in assessment.data_findings}
 
 
-def test_c4_the_same_blank_node_in_two_files_is_two_nodes(tiny: KnowledgeBase, tmp_path: Path) -> None:
+def test_c4_the_same_blank_node_in_two_files_is_two_nodes(
+    tiny: KnowledgeBase, tmp_path: Path
+) -> None:
     for fmt, ending in (("turtle", "ttl"), ("nt", "nt"), ("json-ld", "jsonld"), ("xml", "rdf")):
         folder = tmp_path / ending
         folder.mkdir()
         for name, value in (("anna", "9.4"), ("bert", "8.9")):
-            graph = Graph().parse(data=HEAD + WELL.replace("anna", name).replace("9.4", value), format="turtle")
+            graph = Graph().parse(
+                data=HEAD + WELL.replace("anna", name).replace("9.4", value), format="turtle"
+            )
             same = Graph()
-            labels = {n: BNode(f"o{i}") for i, n in enumerate(sorted(graph.objects(URIRef(f"https://example.org/{name}"), SARC.fact)))}
+            labels = {
+                n: BNode(f"o{i}")
+                for i, n in enumerate(
+                    sorted(graph.objects(URIRef(f"https://example.org/{name}"), SARC.fact))
+                )
+            }
             for s, p, o in graph:
                 same.add((labels.get(s, s), p, labels.get(o, o)))
             (folder / f"{name}.{ending}").write_text(same.serialize(format=fmt), encoding="utf-8")
@@ -586,7 +681,10 @@ def test_c5_two_records_under_one_iri_are_never_merged(judge) -> None:
 
 
 def test_c6_a_result_depends_on_the_patient_alone(judge) -> None:
-    bodies = [WELL.replace("anna", n).replace("9.4", v) for n, v in (("anna", "9.4"), ("bert", "8.9"), ("carl", '"x"'))]
+    bodies = [
+        WELL.replace("anna", n).replace("9.4", v)
+        for n, v in (("anna", "9.4"), ("bert", "8.9"), ("carl", '"x"'))
+    ]
     alone = [judge(b)[0] for b in bodies]
     together = judge(*bodies)
     turned = judge(*reversed(bodies))[::-1]
@@ -602,7 +700,9 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_c7_c8_a_hostile_name_breaks_no_report_and_adds_no_statement(name: str, tiny: KnowledgeBase, tmp_path: Path) -> None:
+def test_c7_c8_a_hostile_name_breaks_no_report_and_adds_no_statement(
+    name: str, tiny: KnowledgeBase, tmp_path: Path
+) -> None:
     from sarc_kb.reports.json_report import render_json
     from sarc_kb.reports.shacl_report import render_turtle
     from sarc_kb.reports.text_report import render_text
@@ -621,7 +721,7 @@ def test_c7_c8_a_hostile_name_breaks_no_report_and_adds_no_statement(name: str, 
 
 
 def test_c7_a_bad_iri_is_told_and_made_one() -> None:
-    (record,) = read(HEAD + "<https://example.org/a b> a sarc:Patient ; sarc:identifier \"A\" .")
+    (record,) = read(HEAD + '<https://example.org/a b> a sarc:Patient ; sarc:identifier "A" .')
     assert " " not in record.patient
     assert [f.code for f in record.findings] == ["DATA008"]
 
@@ -629,16 +729,60 @@ def test_c7_a_bad_iri_is_told_and_made_one() -> None:
 # -- D: silently wrong answers ---------------------------------------------------------------------
 @pytest.mark.parametrize(
     "text",
-    ["NaN", "INF", "-INF", "Infinity", "sNaN", "9,5", "<5", ">90", "12 g/dL", "1_000", "٩", "9٫4", "0x1F", "1e", "e5", ".", "+", "-", "--1", "1.2.3", "1/2", "½", "9.4e", "1 000", "∞", "", "True"],
+    [
+        "NaN",
+        "INF",
+        "-INF",
+        "Infinity",
+        "sNaN",
+        "9,5",
+        "<5",
+        ">90",
+        "12 g/dL",
+        "1_000",
+        "٩",
+        "9٫4",
+        "0x1F",
+        "1e",
+        "e5",
+        ".",
+        "+",
+        "-",
+        "--1",
+        "1.2.3",
+        "1/2",
+        "½",
+        "9.4e",
+        "1 000",
+        "∞",
+        "",
+        "True",
+    ],
 )
 @pytest.mark.parametrize("datatype", ["string", "decimal", "double", "integer", "float"])
 def test_d4_d5_what_is_no_number_is_never_read_as_one(text: str, datatype: str) -> None:
-    found, _ = fact(f'sarc:concept sarc:Haemoglobin ; sarc:value {json.dumps(text, ensure_ascii=False)}^^xsd:{datatype} ; sarc:unit "g/dL"')
+    found, _ = fact(
+        f'sarc:concept sarc:Haemoglobin ; sarc:value {json.dumps(text, ensure_ascii=False)}^^xsd:{datatype} ; sarc:unit "g/dL"'
+    )
     assert found.value is None
     assert found.value_text == text
 
 
-@pytest.mark.parametrize("value", ['"NaN"^^xsd:double', '"INF"^^xsd:double', '"-INF"^^xsd:float', '"9,5"^^xsd:decimal', '"<5"', "1e400", "true", "ex:high", "[]", "8.9 , 9.4"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        '"NaN"^^xsd:double',
+        '"INF"^^xsd:double',
+        '"-INF"^^xsd:float',
+        '"9,5"^^xsd:decimal',
+        '"<5"',
+        "1e400",
+        "true",
+        "ex:high",
+        "[]",
+        "8.9 , 9.4",
+    ],
+)
 def test_d4_d5_such_a_value_leaves_the_rule_open(value: str, judge) -> None:
     (assessment,) = judge(WELL.replace("9.4", value))
     assert outcomes(assessment)["I01"] is Outcome.UNDETERMINED
@@ -647,7 +791,16 @@ def test_d4_d5_such_a_value_leaves_the_rule_open(value: str, judge) -> None:
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("1.2e3", "1200"), ("+9.4", "9.4"), (" 9.4 ", "9.4"), (".5", "0.5"), ("5.", "5"), ("-0", "0"), ("9.4E-1", "0.94"), ("009", "9")],
+    [
+        ("1.2e3", "1200"),
+        ("+9.4", "9.4"),
+        (" 9.4 ", "9.4"),
+        (".5", "0.5"),
+        ("5.", "5"),
+        ("-0", "0"),
+        ("9.4E-1", "0.94"),
+        ("009", "9"),
+    ],
 )
 def test_d5_what_is_a_number_is_read_exactly(text: str, number: str) -> None:
     assert fact(f'sarc:value "{text}"')[0].value == Decimal(number)
@@ -655,7 +808,32 @@ def test_d5_what_is_a_number_is_read_exactly(text: str, number: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["2023-W01-1", "2023-060", "20240301", "2024-3-1", "2024-02-30", "2023-02-29", "2024-13", "0000", "0000-01-01", "10000-01-01", "-2024", "2024-03-01T24:00:00", "2024-03-01T10:60:00", "2024-03-01T10", "2024-03-01+08:00", "2024-03-01Z", "2024-03-01T10:00:00+15:00", "2024-03-01 10:00", "1.3.2024", "03/01/2024", "٢٠٢٤-٠٣-٠١", "2024-03-01T10:00:60Z", "today", ""],
+    [
+        "2023-W01-1",
+        "2023-060",
+        "20240301",
+        "2024-3-1",
+        "2024-02-30",
+        "2023-02-29",
+        "2024-13",
+        "0000",
+        "0000-01-01",
+        "10000-01-01",
+        "-2024",
+        "2024-03-01T24:00:00",
+        "2024-03-01T10:60:00",
+        "2024-03-01T10",
+        "2024-03-01+08:00",
+        "2024-03-01Z",
+        "2024-03-01T10:00:00+15:00",
+        "2024-03-01 10:00",
+        "1.3.2024",
+        "03/01/2024",
+        "٢٠٢٤-٠٣-٠١",
+        "2024-03-01T10:00:60Z",
+        "today",
+        "",
+    ],
 )
 def test_d6_what_is_no_date_is_not_known(text: str) -> None:
     for datatype in ("date", "dateTime", "gYear", "string"):
@@ -665,18 +843,31 @@ def test_d6_what_is_no_date_is_not_known(text: str) -> None:
 
 
 def test_d6_partial_dates_and_zones_are_kept_as_written() -> None:
-    for text in ("2024", "2024-02", "2024-02-29", "2024-03-01T10:00:00", "2024-03-01T10:00:00.5Z", "2024-03-01T23:59:59-12:00"):
+    for text in (
+        "2024",
+        "2024-02",
+        "2024-02-29",
+        "2024-03-01T10:00:00",
+        "2024-03-01T10:00:00.5Z",
+        "2024-03-01T23:59:59-12:00",
+    ):
         found, record = fact(f'sarc:date "{text}"')
         assert found.start is not None
         assert found.start.text == text
         assert record.findings == ()
-    assert fact('sarc:date "2024-03-01T10:00:00.50Z"^^xsd:dateTime')[0].start == parse_date("2024-03-01T10:00:00.50Z")
+    assert fact('sarc:date "2024-03-01T10:00:00.50Z"^^xsd:dateTime')[0].start == parse_date(
+        "2024-03-01T10:00:00.50Z"
+    )
 
 
 def test_d6_the_day_written_decides_whatever_the_zone(judge) -> None:
     for zone in ("+14:00", "-12:00", "Z", ""):
-        inside = WELL.replace('"2024-02-21"^^xsd:date', f'"2024-02-16T00:30:00{zone}"^^xsd:dateTime')
-        outside = WELL.replace('"2024-02-21"^^xsd:date', f'"2024-02-15T23:30:00{zone}"^^xsd:dateTime')
+        inside = WELL.replace(
+            '"2024-02-21"^^xsd:date', f'"2024-02-16T00:30:00{zone}"^^xsd:dateTime'
+        )
+        outside = WELL.replace(
+            '"2024-02-21"^^xsd:date', f'"2024-02-15T23:30:00{zone}"^^xsd:dateTime'
+        )
         assert outcomes(judge(inside)[0])["I01"] is Outcome.PASS
         assert outcomes(judge(outside)[0])["I01"] is Outcome.UNDETERMINED
 
@@ -685,7 +876,9 @@ def test_d6_the_day_written_decides_whatever_the_zone(judge) -> None:
     ("written", "passes"),
     [("9.0", True), ("9", True), ("8.999999999999999999999999999999999999999", False), ("9.000000000000000000000000000000000000000", True), ("8.99999999999999999", False)],
 )  # fmt: skip
-def test_d9_a_limit_is_compared_to_the_last_digit(written: str, passes: bool, tiny: KnowledgeBase, tmp_path: Path) -> None:
+def test_d9_a_limit_is_compared_to_the_last_digit(
+    written: str, passes: bool, tiny: KnowledgeBase, tmp_path: Path
+) -> None:
     graph = Graph().parse(data=HEAD + WELL, format="turtle")
     document = json.loads(graph.serialize(format="json-ld"))
     for node in document:
@@ -700,15 +893,35 @@ def test_d9_a_limit_is_compared_to_the_last_digit(written: str, passes: bool, ti
 
 def test_d9_a_decimal_of_json_keeps_its_digits() -> None:
     for number in ("1.50", "0.1234567890123456789012345", "9.4e-1"):
-        for value in (number, f'{{"@value": {number}}}', f'{{"@value": {number}, "@type": "xsd:decimal"}}'):
+        for value in (
+            number,
+            f'{{"@value": {number}}}',
+            f'{{"@value": {number}, "@type": "xsd:decimal"}}',
+        ):
             document = f'{{"@context": "{CONTEXT}", "@id": "{ANNA}", "@type": "Patient", "fact": {{"concept": "ALT", "value": {value}}}}}'
             found = read(document, "json-ld")[0].facts[0].value
             assert str(found) == str(Decimal(number)), value
-    assert "@value" in refusal('{"@context": {"v": "@value"}, "@id": "urn:p", "urn:x": {"v": 1.10}}', "json-ld")
+    assert "@value" in refusal(
+        '{"@context": {"v": "@value"}, "@id": "urn:p", "urn:x": {"v": 1.10}}', "json-ld"
+    )
 
 
-@pytest.mark.parametrize("status", ["Entered in error", "urn:entered in error", "@entered", "entered-in-error", {"@value": "EnteredInError"}, {"@id": "Entered In Error"}, ["EnteredInError", "x y"], 5])
-def test_d_a_status_of_json_ld_that_cannot_be_read_is_not_lost(status: object, tiny: KnowledgeBase, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "status",
+    [
+        "Entered in error",
+        "urn:entered in error",
+        "@entered",
+        "entered-in-error",
+        {"@value": "EnteredInError"},
+        {"@id": "Entered In Error"},
+        ["EnteredInError", "x y"],
+        5,
+    ],
+)
+def test_d_a_status_of_json_ld_that_cannot_be_read_is_not_lost(
+    status: object, tiny: KnowledgeBase, tmp_path: Path
+) -> None:
     document = {"@context": CONTEXT, "@id": ANNA, "@type": "Patient", "entryDate": "2024-03-01",
                 "fact": [{"concept": "Haemoglobin", "value": 9.4, "unit": "g/dL", "date": "2024-02-21", "status": status}]}  # fmt: skip
     (tmp_path / "a.jsonld").write_text(json.dumps(document))
@@ -718,7 +931,12 @@ def test_d_a_status_of_json_ld_that_cannot_be_read_is_not_lost(status: object, t
 
 
 def test_d_a_key_of_json_ld_without_a_term_is_told() -> None:
-    document = {"@context": {"fact": str(SARC.fact), "Patient": str(SARC.Patient)}, "@id": ANNA, "@type": "Patient", "fact": {"status": "EnteredInError"}}
+    document = {
+        "@context": {"fact": str(SARC.fact), "Patient": str(SARC.Patient)},
+        "@id": ANNA,
+        "@type": "Patient",
+        "fact": {"status": "EnteredInError"},
+    }
     (record,) = read(json.dumps(document), "json-ld")
     assert len(record.facts) == 1
     assert [f.code for f in record.findings] == ["DATA005"]
@@ -727,14 +945,21 @@ def test_d_a_key_of_json_ld_without_a_term_is_told() -> None:
 @pytest.mark.parametrize("base", [None, ""])
 def test_d_a_fact_of_json_ld_without_an_iri_is_not_lost(base: object) -> None:
     for name in ("x y", "x", "@x"):
-        document = {"@context": [CONTEXT, {"@base": base}], "@id": ANNA, "@type": "Patient", "fact": {"@id": name, "concept": "BloodTransfusion"}}
+        document = {
+            "@context": [CONTEXT, {"@base": base}],
+            "@id": ANNA,
+            "@type": "Patient",
+            "fact": {"@id": name, "concept": "BloodTransfusion"},
+        }
         (record,) = read(json.dumps(document), "json-ld")
         assert [f.concepts for f in record.facts] == [(str(SARC.BloodTransfusion),)], name
 
 
 # What one fact says twice or vaguely makes it count for less, never for more.
 def test_two_statuses_are_a_suspicion() -> None:
-    found, record = fact("sarc:concept sarc:Biopsy ; sarc:status sarc:Confirmed , sarc:EnteredInError")
+    found, record = fact(
+        "sarc:concept sarc:Biopsy ; sarc:status sarc:Confirmed , sarc:EnteredInError"
+    )
     assert found.status == str(SARC.Suspected)
     assert [f.code for f in record.findings] == ["DATA007"]
 
@@ -742,16 +967,28 @@ def test_two_statuses_are_a_suspicion() -> None:
 def test_two_kinds_are_a_suspicion() -> None:
     found, _ = fact("a sarc:Plan , sarc:Procedure ; sarc:concept sarc:Biopsy")
     assert (found.kind, found.status) == (None, str(SARC.Suspected))
-    found, record = fact("a sarc:Procedure , ex:Thing , sarc:ClinicalFact ; sarc:concept sarc:Biopsy")
+    found, record = fact(
+        "a sarc:Procedure , ex:Thing , sarc:ClinicalFact ; sarc:concept sarc:Biopsy"
+    )
     assert (found.kind, found.status) == (str(SARC.Procedure), None)
     assert [f.code for f in record.findings] == ["DATA005"]
 
 
-@pytest.mark.parametrize("name", ["unit", "upperLimitUnit", "comparator", "value", "upperLimit", "date", "recorded", "ongoing"])
+@pytest.mark.parametrize(
+    "name",
+    ["unit", "upperLimitUnit", "comparator", "value", "upperLimit", "date", "recorded", "ongoing"],
+)
 def test_two_values_of_one_property_are_none(name: str) -> None:
-    values = {"comparator": '"<" , ">"', "value": "1 , 2", "upperLimit": "1 , 2", "ongoing": "true , false"}
+    values = {
+        "comparator": '"<" , ">"',
+        "value": "1 , 2",
+        "upperLimit": "1 , 2",
+        "ongoing": "true , false",
+    }
     given = values.get(name, '"2024" , "2023"')
-    found, record = fact(f'sarc:concept sarc:INR ; {"" if name == "value" else "sarc:value 5 ;"} sarc:{name} {given}')
+    found, record = fact(
+        f"sarc:concept sarc:INR ; {'' if name == 'value' else 'sarc:value 5 ;'} sarc:{name} {given}"
+    )
     assert "DATA007" in {f.code for f in record.findings}
     if name in ("comparator", "value"):
         assert found.value is None
@@ -760,7 +997,12 @@ def test_two_values_of_one_property_are_none(name: str) -> None:
         # Not absent: a count without a unit, or a limit with the result's unit, would be read.
         assert "(several)" in (found.unit, found.upper_limit_unit)
     else:
-        assert (found.upper_limit, found.start, found.recorded, found.ongoing) == (None, None, None, None)
+        assert (found.upper_limit, found.start, found.recorded, found.ongoing) == (
+            None,
+            None,
+            None,
+            None,
+        )
 
 
 @pytest.mark.parametrize("text", ["yes", "TRUE", "2", ""])
@@ -794,7 +1036,13 @@ def test_e7_json_has_no_such_numbers(constant: str) -> None:
     assert constant in refusal(f'{{"@id": "urn:p", "urn:x": {constant}}}', "json-ld")
 
 
-@pytest.mark.parametrize("pair", ['"status": "Confirmed", "status": "EnteredInError"', '"status": "EnteredInError", "status": "Confirmed"'])
+@pytest.mark.parametrize(
+    "pair",
+    [
+        '"status": "Confirmed", "status": "EnteredInError"',
+        '"status": "EnteredInError", "status": "Confirmed"',
+    ],
+)
 def test_e4_a_key_twice_is_refused(pair: str) -> None:
     assert "twice" in refusal(f'{{"@context": "{CONTEXT}", "fact": {{{pair}}}}}', "json-ld")
 
@@ -815,7 +1063,9 @@ def test_e6_broken_bytes_are_refused_at_the_door(data: bytes, fmt: str) -> None:
 
 def test_a_fault_of_syntax_has_its_line() -> None:
     assert refusal(TURTLE.replace("sarc:unit", "sarc:unit ;;; ,"), "turtle").endswith(", line 15")
-    assert refusal(NTRIPLES.splitlines()[0] + "\n<urn:a> <urn:b> .\n", "turtle").endswith(", line 2")
+    assert refusal(NTRIPLES.splitlines()[0] + "\n<urn:a> <urn:b> .\n", "turtle").endswith(
+        ", line 2"
+    )
     assert refusal('{\n"a":\n}', "json-ld").endswith("line 3")
     assert refusal("<a>\n\n</b>", "xml").endswith(", line 3")
     assert refusal("<urn:a> foo:b 1 .", "turtle").endswith("prefix foo: is not declared")
@@ -844,13 +1094,20 @@ def test_f2_a_refusal_quotes_nothing(text: str, fmt: str) -> None:
         assert "CANARY" not in found
 
 
-def test_f2_rdflib_stays_silent_and_is_left_as_it_was(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> None:
+def test_f2_rdflib_stays_silent_and_is_left_as_it_was(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
     import rdflib
 
     before = (logging.getLogger("rdflib").level, rdflib.NORMALIZE_LITERALS)
     with caplog.at_level(logging.DEBUG):
         caplog.clear()
-        read(HEAD + '<urn:a b> a sarc:Patient ; sarc:fact [ sarc:value "CANARY"^^xsd:decimal ; sarc:date "2024-02-30"^^xsd:date ; sarc:basis "<b"^^rdf:XMLLiteral ] .'.replace("rdf:XMLLiteral", f"<{RDF}XMLLiteral>"))
+        read(
+            HEAD
+            + '<urn:a b> a sarc:Patient ; sarc:fact [ sarc:value "CANARY"^^xsd:decimal ; sarc:date "2024-02-30"^^xsd:date ; sarc:basis "<b"^^rdf:XMLLiteral ] .'.replace(
+                "rdf:XMLLiteral", f"<{RDF}XMLLiteral>"
+            )
+        )
         refusal("<urn:a b> CANARY", "turtle")
     assert caplog.records == []
     captured = capsys.readouterr()

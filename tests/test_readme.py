@@ -61,7 +61,12 @@ def test_make_targets_exist(target: str) -> None:
 def test_python(folder: Path) -> None:
     (code,) = [text for kind, text in BLOCKS if kind == "python"]
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "eligible" in done.stdout
@@ -70,4 +75,7 @@ def test_python(folder: Path) -> None:
 def test_the_report_shown_is_what_comes_out(folder: Path) -> None:
     (shown,) = [text for kind, text in BLOCKS if kind == "text"]
     out = run("sarc-kb validate examples/anaemic", folder).stdout
-    assert shown.strip().splitlines() == [line for line in out.splitlines()][: len(shown.strip().splitlines())]
+    assert (
+        shown.strip().splitlines()
+        == [line for line in out.splitlines()][: len(shown.strip().splitlines())]
+    )

@@ -32,7 +32,9 @@ def compiled(name: str, readings: tuple[tuple[str, str], ...]) -> Trial:
 
 
 @cache
-def criterion_engine(name: str, readings: tuple[tuple[str, str], ...], criterion: str) -> ShaclEngine:
+def criterion_engine(
+    name: str, readings: tuple[tuple[str, str], ...], criterion: str
+) -> ShaclEngine:
     # A case is about one rule; the examples run the whole rule base.
     return ShaclEngine(compiled(name, readings), COMPONENTS, only=(criterion,))
 
@@ -48,7 +50,13 @@ def test_case(name: str, case: Case) -> None:
     by_shacl = clause_outcomes(trial, readings.refuted, readings.unproven)
     for clause in trial.leaves(case.rule):
         shown = explain(prepared, trial.clauses[clause])
-        said = Outcome.FAIL if shown.refuted else Outcome.UNDETERMINED if shown.unproven else Outcome.PASS
+        said = (
+            Outcome.FAIL
+            if shown.refuted
+            else Outcome.UNDETERMINED
+            if shown.unproven
+            else Outcome.PASS
+        )
         assert said is by_shacl[clause], f"{clause}: the deciding facts differ"
 
 

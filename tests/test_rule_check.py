@@ -65,31 +65,79 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "misspelt component": (swap(HAEMOGLOBIN, "sarc:latest ", "sarc:lates "), "RULE010", "I07a"),
     "misspelt parameter": (swap(HAEMOGLOBIN, "sarc:atLeast", "sarc:atLeats"), "RULE010", "I07a"),
     "misspelt target": (swap(HAEMOGLOBIN, "sh:targetClass", "sh:targetClas"), "RULE010", "I07a"),
-    "a SHACL term rules do not use": (add(HAEMOGLOBIN, "trial:I07a sh:deactivated true ."), "RULE010", "I07a"),
-    "undefined term": (swap(HAEMOGLOBIN, "sarc:Haemoglobin ", "sarc:Haemoglobine "), "RULE010", "I07a"),
-    "undefined window": (swap(HAEMOGLOBIN, "policy:laboratory-look-back", "policy:laboratory-lookback"), "RULE010", "I07a"),
-    "two values of a parameter": (add(HAEMOGLOBIN, "trial:I07a sarc:atLeast 8.0 ."), "RULE011", "I07a"),
-    "two components": (add(HAEMOGLOBIN, "trial:I07a sarc:none sarc:Haemoglobin ."), "RULE011", "I07a"),
-    "missing parameter": (swap(TRANSFUSION, "sarc:settledBy sarc:ProcedureHistory ;", ""), "RULE011", "E12"),
-    "a double in place of a decimal": (swap(HAEMOGLOBIN, "sarc:atLeast 9.0", "sarc:atLeast 9.0e0"), "RULE011", "I07a"),
+    "a SHACL term rules do not use": (
+        add(HAEMOGLOBIN, "trial:I07a sh:deactivated true ."),
+        "RULE010",
+        "I07a",
+    ),
+    "undefined term": (
+        swap(HAEMOGLOBIN, "sarc:Haemoglobin ", "sarc:Haemoglobine "),
+        "RULE010",
+        "I07a",
+    ),
+    "undefined window": (
+        swap(HAEMOGLOBIN, "policy:laboratory-look-back", "policy:laboratory-lookback"),
+        "RULE010",
+        "I07a",
+    ),
+    "two values of a parameter": (
+        add(HAEMOGLOBIN, "trial:I07a sarc:atLeast 8.0 ."),
+        "RULE011",
+        "I07a",
+    ),
+    "two components": (
+        add(HAEMOGLOBIN, "trial:I07a sarc:none sarc:Haemoglobin ."),
+        "RULE011",
+        "I07a",
+    ),
+    "missing parameter": (
+        swap(TRANSFUSION, "sarc:settledBy sarc:ProcedureHistory ;", ""),
+        "RULE011",
+        "E12",
+    ),
+    "a double in place of a decimal": (
+        swap(HAEMOGLOBIN, "sarc:atLeast 9.0", "sarc:atLeast 9.0e0"),
+        "RULE011",
+        "I07a",
+    ),
     "sh:not": (add(FUNCTION, "trial:I07 sh:not trial:I07a ."), "RULE010", "I07"),
     "recursion": (
-        add(FUNCTION, "trial:I07x a sarc:Join , sh:NodeShape ; rdfs:label \"x\"@en ; sarc:partOf trial:I07 ; sh:and ( trial:I07x ) . trial:I99 a sarc:InclusionCriterion , sh:NodeShape ; sh:and ( trial:I07x ) ."),
+        add(
+            FUNCTION,
+            'trial:I07x a sarc:Join , sh:NodeShape ; rdfs:label "x"@en ; sarc:partOf trial:I07 ; sh:and ( trial:I07x ) . trial:I99 a sarc:InclusionCriterion , sh:NodeShape ; sh:and ( trial:I07x ) .',
+        ),
         "RULE003",
         "I07x",
     ),
-    "altered quotation": (swap(HAEMOGLOBIN, "Haemoglobin ≥ 9 g/dL", "Haemoglobin ≥ 8 g/dL"), "RULE013", "I07a"),
-    "limit in another unit": (swap(HAEMOGLOBIN, 'sarc:unit "g/dL"', 'sarc:unit "g/L"'), "RULE019", "I07a"),
-    "answers about another rule": (swap(TRANSFUSION, "sarc:attestedAs trial:E12", "sarc:attestedAs trial:E13"), "RULE015", "E12"),
+    "altered quotation": (
+        swap(HAEMOGLOBIN, "Haemoglobin ≥ 9 g/dL", "Haemoglobin ≥ 8 g/dL"),
+        "RULE013",
+        "I07a",
+    ),
+    "limit in another unit": (
+        swap(HAEMOGLOBIN, 'sarc:unit "g/dL"', 'sarc:unit "g/L"'),
+        "RULE019",
+        "I07a",
+    ),
+    "answers about another rule": (
+        swap(TRANSFUSION, "sarc:attestedAs trial:E12", "sarc:attestedAs trial:E13"),
+        "RULE015",
+        "E12",
+    ),
     "no message": (swap(HAEMOGLOBIN, "sh:message", "rdfs:comment"), "RULE011", "I07a"),
     "cases taken away": (drop("shapes/trials/*/inclusion/I07a-*.cases.ttl"), "RULE021", "I07a"),
     "register entry taken away": (
-        swap(FOLDER / "ambiguities.ttl", "trial:A-43 a sarc:Ambiguity", "trial:A-44 a sarc:Ambiguity"),
+        swap(
+            FOLDER / "ambiguities.ttl", "trial:A-43 a sarc:Ambiguity", "trial:A-44 a sarc:Ambiguity"
+        ),
         "RULE010",
         "I07a",
     ),
     "a question about a clause that only the record decides": (
-        add(FOLDER / "questions.ttl", 'trial:question-x a sarc:Question ; rdfs:label "x"@en ; sarc:linkId "x" ; sarc:covers trial:I07a ; sarc:clearingAnswer sarc:Yes .'),
+        add(
+            FOLDER / "questions.ttl",
+            'trial:question-x a sarc:Question ; rdfs:label "x"@en ; sarc:linkId "x" ; sarc:covers trial:I07a ; sarc:clearingAnswer sarc:Yes .',
+        ),
         "RULE018",
         "question-x",
     ),

@@ -80,7 +80,11 @@ def test_before_the_calendar_is_ever_and_open_ends_stay_open() -> None:
     for open_end in (NEVER, FOREVER, first - 1, date.max.toordinal() + 1):
         assert months_before(open_end, 6) == open_end
     assert (iso(NEVER), iso(first - 1), iso(first)) == ("ever", "ever", "0001-01-01")
-    assert (iso(FOREVER), iso(date.max.toordinal() + 1), iso(date.max.toordinal())) == ("open", "open", "9999-12-31")
+    assert (iso(FOREVER), iso(date.max.toordinal() + 1), iso(date.max.toordinal())) == (
+        "open",
+        "open",
+        "9999-12-31",
+    )
 
 
 # -- age -------------------------------------------------------------------------------------------
@@ -112,7 +116,10 @@ def test_completed_years_counts_birthdays(one: date, other: date) -> None:
     ],
 )  # fmt: skip
 def test_ages_by_hand(born: str, day: str, years: int) -> None:
-    assert completed_years(date.fromisoformat(born).toordinal(), date.fromisoformat(day).toordinal()) == years
+    assert (
+        completed_years(date.fromisoformat(born).toordinal(), date.fromisoformat(day).toordinal())
+        == years
+    )
 
 
 # -- partial dates ---------------------------------------------------------------------------------
@@ -139,7 +146,12 @@ def test_a_moment_keeps_its_day_as_written(day: date, minute: int, offset: int |
     if offset is not None:
         zone = f"{'-' if offset < 0 else '+'}{abs(offset) // 60:02}:{abs(offset) % 60:02}"
     moment = parse_date(f"{day.isoformat()}T{minute // 60:02}:{minute % 60:02}:59.999{zone}")
-    assert (moment.first, moment.last, moment.minute, moment.offset) == (day.toordinal(), day.toordinal(), minute, offset)
+    assert (moment.first, moment.last, moment.minute, moment.offset) == (
+        day.toordinal(),
+        day.toordinal(),
+        minute,
+        offset,
+    )
 
 
 @settings(max_examples=300, deadline=None)
@@ -198,7 +210,10 @@ def test_every_unit_says_the_same(quantity: Quantity, unit: str) -> None:
 
 @pytest.mark.parametrize(("quantity", "unit"), UNITS)
 def test_conversion_rounds_nothing_that_a_decimal_can_hold(quantity: Quantity, unit: str) -> None:
-    for text in ("8.999999999999999999999999999999999999999", "1234567890.123456789012345678901234567891"):
+    for text in (
+        "8.999999999999999999999999999999999999999",
+        "1234567890.123456789012345678901234567891",
+    ):
         converted = to_canonical(Decimal(text), unit, quantity, KB.terms)
         assert converted is not None
         expected = exactly(Decimal(text), quantity, unit)
@@ -228,7 +243,13 @@ def test_a_unit_nobody_lists_is_never_guessed() -> None:
 
 def test_a_finding_repeats_a_unit_but_no_text() -> None:
     quantity = Quantity("g/dL", {"g/dL": (Decimal(1), Decimal(1))})
-    for unit, shown in (("mol/L", True), ("\u00b5g/dl", True), ("see the note", False), ("x" * 21, False), ("Doe\nJane", False)):
+    for unit, shown in (
+        ("mol/L", True),
+        ("\u00b5g/dl", True),
+        ("see the note", False),
+        ("x" * 21, False),
+        ("Doe\nJane", False),
+    ):
         reading = read_number(Decimal(1), None, unit, quantity, KB.terms)
         assert (unit in reading.problem) is shown
         assert reading.problem
@@ -246,7 +267,9 @@ def inside(interval: Interval, value: Decimal) -> bool:
 
 @settings(max_examples=300, deadline=None)
 @given(numbers, numbers, st.sampled_from([None, "<", "<=", ">", ">="]), st.sampled_from(["1", "%"]))
-def test_an_interval_holds_what_the_comparator_says(value: Decimal, other: Decimal, comparator: str | None, unit: str) -> None:
+def test_an_interval_holds_what_the_comparator_says(
+    value: Decimal, other: Decimal, comparator: str | None, unit: str
+) -> None:
     interval = read_number(value, comparator, unit, PLAIN, KB.terms).interval
     for candidate in (other, value):
         holds = {
@@ -256,7 +279,9 @@ def test_an_interval_holds_what_the_comparator_says(value: Decimal, other: Decim
         assert inside(interval, candidate / (100 if unit == "%" else 1)) == holds
 
 
-@pytest.mark.parametrize("value", [None, Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity"), Decimal("-Infinity")])
+@pytest.mark.parametrize(
+    "value", [None, Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity"), Decimal("-Infinity")]
+)
 def test_what_is_no_number_is_any_value(value: Decimal | None) -> None:
     reading = read_number(value, "<", "1", PLAIN, KB.terms)
     assert reading.interval == ANYTHING
@@ -266,18 +291,39 @@ def test_what_is_no_number_is_any_value(value: Decimal | None) -> None:
 
 def test_implausible_and_broken_counts_are_any_value() -> None:
     count = Quantity("1", {"1": (Decimal(1), Decimal(1))}, Decimal(0), Decimal(5), whole=True)
-    for text, known in (("0", True), ("5", True), ("5.0", True), ("5.1", False), ("6", False), ("-1", False), ("2.5", False)):
+    for text, known in (
+        ("0", True),
+        ("5", True),
+        ("5.0", True),
+        ("5.1", False),
+        ("6", False),
+        ("-1", False),
+        ("2.5", False),
+    ):
         reading = read_number(Decimal(text), None, "1", count, KB.terms)
         assert (reading.interval == Interval(Decimal(text), Decimal(text))) is known
         assert bool(reading.problem) is not known
 
 
 def test_plausible_is_judged_in_the_canonical_unit() -> None:
-    quantity = Quantity("g/dL", {"g/dL": (Decimal(1), Decimal(1)), "g/L": (Decimal("0.1"), Decimal(1))}, Decimal(1), Decimal(30))
-    assert read_number(Decimal(90), None, "g/L", quantity, KB.terms).interval == Interval(Decimal(9), Decimal(9))
-    assert read_number(Decimal(90), None, "g/dL", quantity, KB.terms).problem == "not a plausible value"
+    quantity = Quantity(
+        "g/dL",
+        {"g/dL": (Decimal(1), Decimal(1)), "g/L": (Decimal("0.1"), Decimal(1))},
+        Decimal(1),
+        Decimal(30),
+    )
+    assert read_number(Decimal(90), None, "g/L", quantity, KB.terms).interval == Interval(
+        Decimal(9), Decimal(9)
+    )
+    assert (
+        read_number(Decimal(90), None, "g/dL", quantity, KB.terms).problem
+        == "not a plausible value"
+    )
     assert read_number(Decimal(300), None, "g/L", quantity, KB.terms).problem == ""
-    assert read_number(Decimal("300.1"), None, "g/L", quantity, KB.terms).problem == "not a plausible value"
+    assert (
+        read_number(Decimal("300.1"), None, "g/L", quantity, KB.terms).problem
+        == "not a plausible value"
+    )
 
 
 bounds = st.tuples(numbers, numbers).map(sorted).map(lambda p: Interval(p[0], p[1]))
@@ -309,7 +355,13 @@ def test_a_ratio_keeps_what_is_open_and_knows_nothing_of_nothing() -> None:
     assert ratio(four, two) == two
     assert ratio(below, two) == Interval(hi=Decimal(2), hi_open=True)
     assert ratio(Interval(lo=Decimal(4)), two) == Interval(lo=Decimal(2))
-    for nothing in ((ANYTHING, two), (four, zero), (four, Interval(Decimal(-1), Decimal(2))), (four, ANYTHING), (four, Interval(Decimal(1), INFINITY))):
+    for nothing in (
+        (ANYTHING, two),
+        (four, zero),
+        (four, Interval(Decimal(-1), Decimal(2))),
+        (four, ANYTHING),
+        (four, Interval(Decimal(1), INFINITY)),
+    ):
         assert ratio(*nothing) == ANYTHING
 
 

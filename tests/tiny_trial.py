@@ -68,7 +68,9 @@ def build_tiny(folder: Path) -> Path:
     """Write the knowledge base below ``folder`` and return it."""
     real = data_folder()
     # Without the derivations: they may speak of sets that only a real trial names.
-    shutil.copytree(real / "ontology", folder / "ontology", ignore=shutil.ignore_patterns("derivations.ttl"))
+    shutil.copytree(
+        real / "ontology", folder / "ontology", ignore=shutil.ignore_patterns("derivations.ttl")
+    )
     shutil.copytree(real / "shapes", folder / "shapes", ignore=shutil.ignore_patterns("trials"))
     trial = folder / "shapes" / "trials" / "tiny"
     trial.mkdir(parents=True)

@@ -44,7 +44,9 @@ def prepared_graph(prepared: Prepared, *, whole: bool = False) -> Graph:
         interval, span = _printable(item.interval), item.span
         node = URIRef(f"urn:sarc-kb:fact:{number}")
         if not kept[item.id]:
-            node = drawn.setdefault((frozenset(marks), interval, span.minute_lo, span.minute_hi), node)
+            node = drawn.setdefault(
+                (frozenset(marks), interval, span.minute_lo, span.minute_hi), node
+            )
         graph.add((_PATIENT, SARC.fact, node))
         for predicate, value in sorted(marks):
             graph.add((node, SARC[predicate], URIRef(value)))
@@ -100,7 +102,11 @@ def deciding(prepared: Prepared) -> dict[str, bool]:
             selected = [(prepared.selected(i, role), i) for i in prepared.members(role.concept_set)]
             newest = max((i.span.minute_lo for d, i in selected if d == 2), default=None)
             for degree, item in selected:
-                stale = clause.component == "latest" and newest is not None and item.span.minute_hi < newest
+                stale = (
+                    clause.component == "latest"
+                    and newest is not None
+                    and item.span.minute_hi < newest
+                )
                 if degree and not stale:
                     kept[item.id] = kept.get(item.id, False) or clause.component in PAIRS
     return kept
@@ -128,13 +134,23 @@ def item_marks(
             continue
         _mark(marks, "in", "mayBeIn", concept_set, degree)
         for role in found:
-            _mark(marks, "with", "mayBeWith", role.qualifier, prepared.qualified(item, role.qualifier))
+            _mark(
+                marks, "with", "mayBeWith", role.qualifier, prepared.qualified(item, role.qualifier)
+            )
             _mark(marks, "within", "mayBeWithin", role.window, prepared.within(item, role.window))
-            _mark(marks, "valueIn", "valueMayBeIn", role.accepted, prepared.accepted(item, role.accepted))
+            _mark(
+                marks,
+                "valueIn",
+                "valueMayBeIn",
+                role.accepted,
+                prepared.accepted(item, role.accepted),
+            )
     return marks
 
 
-def _mark(marks: set[tuple[str, str]], certain: str, possible: str, value: str, degree: int) -> None:
+def _mark(
+    marks: set[tuple[str, str]], certain: str, possible: str, value: str, degree: int
+) -> None:
     if degree == 2:
         marks.add((certain, value))
     if degree:
@@ -162,7 +178,9 @@ def _printable(interval: Interval) -> Interval:
     strictly between two neighbouring shorter numbers, and b is not strictly between them.
     """
     lo, hi = _shorter(interval.lo, ROUND_FLOOR), _shorter(interval.hi, ROUND_CEILING)
-    return Interval(lo, hi, interval.lo_open or lo != interval.lo, interval.hi_open or hi != interval.hi)
+    return Interval(
+        lo, hi, interval.lo_open or lo != interval.lo, interval.hi_open or hi != interval.hi
+    )
 
 
 def _shorter(end: Decimal, rounding: str) -> Decimal:

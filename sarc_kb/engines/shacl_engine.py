@@ -70,7 +70,12 @@ class PySHACL:
         for triple in data:
             graph.add(triple)
         _, report, text = pyshacl.validate(
-            graph, shacl_graph=self.shapes, advanced=False, meta_shacl=False, js=False, do_owl_imports=False
+            graph,
+            shacl_graph=self.shapes,
+            advanced=False,
+            meta_shacl=False,
+            js=False,
+            do_owl_imports=False,
         )
         if not isinstance(report, Graph):
             # pySHACL hands back a failure object in place of the report.
@@ -138,22 +143,41 @@ class ShaclEngine:
     """Both readings of one trial, or of some of its criteria, loaded into one processor."""
 
     def __init__(
-        self, trial: Trial, components: Path, name: str = "pyshacl", only: Collection[str] | None = None
+        self,
+        trial: Trial,
+        components: Path,
+        name: str = "pyshacl",
+        only: Collection[str] | None = None,
     ) -> None:
         if name not in _ENGINES:
             raise UsageError(
-                Finding("USE006", "error", f"--engine {name}", "not a known SHACL processor", "the name selects the processor", "choose one of: " + ", ".join(ENGINE_NAMES))
+                Finding(
+                    "USE006",
+                    "error",
+                    f"--engine {name}",
+                    "not a known SHACL processor",
+                    "the name selects the processor",
+                    "choose one of: " + ", ".join(ENGINE_NAMES),
+                )
             )
         build, package, extra = _ENGINES[name]
         self.name = name
         try:
             self.version = importlib.metadata.version(package)
             self.processors: dict[ReadingName, Processor] = {
-                reading: build(clause_shapes(trial, components, reading, only)) for reading in READINGS
+                reading: build(clause_shapes(trial, components, reading, only))
+                for reading in READINGS
             }
         except ImportError:
             raise UsageError(
-                Finding("USE007", "error", f"--engine {name}", f"the package {package} is not installed", "this processor is an optional extra", f"install it with: pip install 'sarc-kb[{extra}]'")
+                Finding(
+                    "USE007",
+                    "error",
+                    f"--engine {name}",
+                    f"the package {package} is not installed",
+                    "this processor is an optional extra",
+                    f"install it with: pip install 'sarc-kb[{extra}]'",
+                )
             ) from None
 
     def run(self, data: Graph) -> Readings:
@@ -217,7 +241,14 @@ def violations(report: Graph) -> Violations:
 
 
 def _failed(name: str, what: str) -> Finding:
-    return Finding("ENGINE001", "error", name, f"the SHACL processor failed ({what})", "a failure is never a verdict", "run again with another --engine; if it stays, report it")
+    return Finding(
+        "ENGINE001",
+        "error",
+        name,
+        f"the SHACL processor failed ({what})",
+        "a failure is never a verdict",
+        "run again with another --engine; if it stays, report it",
+    )
 
 
 def meta_results(data: Graph, shapes: Graph) -> list[tuple[str, str, str, str]]:
@@ -242,7 +273,10 @@ def meta_results(data: Graph, shapes: Graph) -> list[tuple[str, str, str, str]]:
             (
                 str(report.value(result, SH.focusNode)),
                 str(path) if isinstance(path, URIRef) else "",
-                str(report.value(result, SH.resultMessage) or report.value(result, SH.sourceConstraintComponent)),
+                str(
+                    report.value(result, SH.resultMessage)
+                    or report.value(result, SH.sourceConstraintComponent)
+                ),
                 str(value) if value is not None and not isinstance(value, BNode) else "",
             )
         )

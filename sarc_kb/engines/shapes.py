@@ -67,7 +67,9 @@ def exported_shapes(trial: Trial, components: Path, reading: ReadingName) -> Gra
         graph.add((node, SH.targetClass, SARC.Patient))
         graph.add((node, SH[join.operator], head))
         Collection(graph, head, [URIRef(c) for c in join.children])
-    for node in {URIRef(i) for i in (*trial.clauses, *trial.joins, *(c.iri for c in trial.criteria))}:
+    for node in {
+        URIRef(i) for i in (*trial.clauses, *trial.joins, *(c.iri for c in trial.criteria))
+    }:
         graph.add((node, SH.severity, severity))
         label = trial.graph.value(node, RDFS.label)
         if label is not None:

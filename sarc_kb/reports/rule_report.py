@@ -21,9 +21,11 @@ def render_rules(trial: Trial, terms: Terminology) -> str:
     lines = [f"{trial.id}  {trial.title}", ""]
     for criterion in trial.criteria:
         lines.append(f"{criterion.id}  {criterion.kind}: {criterion.text.label}")
-        lines += _tree(trial, terms, criterion.root, 1) if criterion.root in trial.joins else [
-            f"    {clause_line(trial, terms, trial.clauses[criterion.root])}"
-        ]
+        lines += (
+            _tree(trial, terms, criterion.root, 1)
+            if criterion.root in trial.joins
+            else [f"    {clause_line(trial, terms, trial.clauses[criterion.root])}"]
+        )
     lines += ["", f"{len(trial.criteria)} criteria, {len(trial.clauses)} clauses"]
     return "\n".join(lines)
 
@@ -74,7 +76,16 @@ def render_rule(trial: Trial, terms: Terminology, rule: str, folder: Path) -> st
     join = next((j for j in trial.joins.values() if j.id == rule), None)
     if criterion is None and clause is None and join is None:
         known = [c.id for c in trial.criteria] + [c.id for c in trial.clauses.values()]
-        raise UsageError(Finding("USE013", "error", rule, "no such rule", "nothing to explain", "rules are: " + ", ".join(dict.fromkeys(known))))
+        raise UsageError(
+            Finding(
+                "USE013",
+                "error",
+                rule,
+                "no such rule",
+                "nothing to explain",
+                "rules are: " + ", ".join(dict.fromkeys(known)),
+            )
+        )
     if criterion is not None:
         text, iri = criterion.text, criterion.iri
         kind = criterion.kind
@@ -101,7 +112,9 @@ def render_rule(trial: Trial, terms: Terminology, rule: str, folder: Path) -> st
     tree = _tree(trial, terms, iri, 0) if clause is None else [clause_line(trial, terms, clause)]
     _section(lines, "The rule", tree, wrap=False)
     if clause is not None and clause.role is not None:
-        needs = [f"facts: {trial.label(clause.role.concept_set, terms)} ({compact(clause.role.concept_set)})"]
+        needs = [
+            f"facts: {trial.label(clause.role.concept_set, terms)} ({compact(clause.role.concept_set)})"
+        ]
         codes = mapped_codes(trial, terms, clause.role.concept_set)
         if codes:
             needs.append("codes: " + ", ".join(codes[:12]) + (" …" if len(codes) > 12 else ""))
@@ -155,7 +168,9 @@ def read_cases(folder: Path, rule: str) -> list[tuple[str, str, str]]:
     names."""
     graph = Graph()
     for path in sorted(folder.rglob("*.cases.ttl")):
-        if f"/{local_name(rule)}" in path.read_text(encoding="utf-8") or f"trial:{local_name(rule)} " in path.read_text(encoding="utf-8"):
+        if f"/{local_name(rule)}" in path.read_text(
+            encoding="utf-8"
+        ) or f"trial:{local_name(rule)} " in path.read_text(encoding="utf-8"):
             graph.parse(path, format="turtle")
     return sorted(
         (
@@ -180,5 +195,8 @@ def render_ambiguities(trial: Trial, terms: Terminology) -> str:
     lines = []
     for entry in sorted(trial.ambiguities, key=lambda a: a.id):
         lines.append(f"{entry.id}  {entry.label}")
-        lines += [f"    {'*' if n == entry.default else ' '} {n:<28}{label}" for n, label in entry.readings]
+        lines += [
+            f"    {'*' if n == entry.default else ' '} {n:<28}{label}"
+            for n, label in entry.readings
+        ]
     return "\n".join(lines)

@@ -36,7 +36,9 @@ def safe_jsonld(data: bytes, origin: str) -> str:
     try:
         document = _parse(data)
         if _too_deep(document):
-            raise _UnsafeError(f"nesting deeper than {MAX_DEPTH}", "no record needs it", "flatten it")
+            raise _UnsafeError(
+                f"nesting deeper than {MAX_DEPTH}", "no record needs it", "flatten it"
+            )
         return json.dumps(_node(document), allow_nan=False)
     except _UnsafeError as error:
         found, why, fix = error.args
@@ -47,18 +49,26 @@ def _parse(data: bytes) -> Any:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _UnsafeError(f"byte {error.start} is not UTF-8", "the text cannot be read", "save the file as UTF-8") from None
+        raise _UnsafeError(
+            f"byte {error.start} is not UTF-8", "the text cannot be read", "save the file as UTF-8"
+        ) from None
     try:
         return json.loads(
             text, parse_float=_decimal, parse_constant=_constant, object_pairs_hook=_unique
         )
     except json.JSONDecodeError as error:
-        raise _UnsafeError(f"not readable as JSON, line {error.lineno}", "the syntax is broken", "mend the file") from None
+        raise _UnsafeError(
+            f"not readable as JSON, line {error.lineno}", "the syntax is broken", "mend the file"
+        ) from None
     except RecursionError:
-        raise _UnsafeError(f"nesting deeper than {MAX_DEPTH}", "no record needs it", "flatten it") from None
+        raise _UnsafeError(
+            f"nesting deeper than {MAX_DEPTH}", "no record needs it", "flatten it"
+        ) from None
     except ValueError:
         # Python refuses to read an integer of thousands of digits.
-        raise _UnsafeError("a number of thousands of digits", "no result has so many", "correct the number") from None
+        raise _UnsafeError(
+            "a number of thousands of digits", "no result has so many", "correct the number"
+        ) from None
 
 
 def _decimal(text: str) -> Decimal | str:
@@ -69,14 +79,22 @@ def _decimal(text: str) -> Decimal | str:
 
 
 def _constant(name: str) -> Any:
-    raise _UnsafeError(f"the value {name}", "it is not JSON and no number", "leave the value out, or write why it is absent")
+    raise _UnsafeError(
+        f"the value {name}",
+        "it is not JSON and no number",
+        "leave the value out, or write why it is absent",
+    )
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise _UnsafeError(f"the key {key[:40]!r} twice in one object", "readers would keep different ones", "keep one")
+            raise _UnsafeError(
+                f"the key {key[:40]!r} twice in one object",
+                "readers would keep different ones",
+                "keep one",
+            )
         found[key] = value
     return found
 
@@ -115,7 +133,11 @@ def _context(value: Any) -> Any:
     """Return a context without references, however deep they hide."""
     if isinstance(value, str):
         if value not in _BUNDLED:
-            raise _UnsafeError("a context by reference", "contexts are never fetched", f"use {PATIENT_CONTEXT} or an inline context")
+            raise _UnsafeError(
+                "a context by reference",
+                "contexts are never fetched",
+                f"use {PATIENT_CONTEXT} or an inline context",
+            )
         return json.loads(_BUNDLED[value].read_text(encoding="utf-8"))["@context"]
     if isinstance(value, list):
         return [_context(v) for v in value]
@@ -124,7 +146,9 @@ def _context(value: Any) -> Any:
 
 def _definition(value: Any) -> Any:
     if value == "@value":
-        raise _UnsafeError("another name for @value", "its numbers could lose digits", "write @value itself")
+        raise _UnsafeError(
+            "another name for @value", "its numbers could lose digits", "write @value itself"
+        )
     if isinstance(value, list):
         return [_definition(v) for v in value]
     if isinstance(value, dict):
@@ -138,5 +162,7 @@ def _definition(value: Any) -> Any:
 
 def _imports(key: str) -> bool:
     if key == "@import":
-        raise _UnsafeError("@import", "contexts are never fetched", f"use {PATIENT_CONTEXT} or an inline context")
+        raise _UnsafeError(
+            "@import", "contexts are never fetched", f"use {PATIENT_CONTEXT} or an inline context"
+        )
     return False

@@ -24,7 +24,7 @@ from rdflib.plugins.parsers.notation3 import BadSyntax
 from rdflib.term import Node
 
 from sarc_kb.dates import PartialDate, parse_date
-from sarc_kb.errors import Finding, InputError
+from sarc_kb.errors import Finding, InputError, Severity
 from sarc_kb.facts import Fact, PatientRecord
 from sarc_kb.namespaces import RDF, SARC, local_name
 from sarc_kb.reports.escaping import safe_iri
@@ -79,12 +79,27 @@ def read_rdf(data: bytes, origin: str, fmt: str, axes: frozenset[str]) -> list[P
         InputError: the bytes are not such a graph, break a limit, or name something remote.
     """
     if len(data) > MAX_BYTES:
-        raise _refused(origin, f"more than {MAX_BYTES} bytes", "no record needs them", "split the file by patient")
+        raise _refused(
+            origin,
+            f"more than {MAX_BYTES} bytes",
+            "no record needs them",
+            "split the file by patient",
+        )
     graph = _parse(data, origin, fmt)
     if any(g.identifier != graph.identifier and len(g) for g in graph.store.contexts()):
-        raise _refused(origin, "a named graph", "a patient graph is one graph; what stands in another would be lost", "write one graph without a name")
+        raise _refused(
+            origin,
+            "a named graph",
+            "a patient graph is one graph; what stands in another would be lost",
+            "write one graph without a name",
+        )
     if any(_SURROGATE.search(str(term)) for triple in graph for term in triple):
-        raise _refused(origin, "half of a surrogate pair", "no text has it, and it cannot be written again", "mend the text")
+        raise _refused(
+            origin,
+            "half of a surrogate pair",
+            "no text has it, and it cannot be written again",
+            "mend the text",
+        )
     return patients_of(graph, origin, hashlib.sha256(data).hexdigest(), axes)
 
 
@@ -98,20 +113,39 @@ def _parse(data: bytes, origin: str, fmt: str) -> Graph:
         # UTF-32 read as ASCII, and every other encoding an XML parser knows contains it.
         text = data
         if re.search(rb"<!(DOCTYPE|ENTITY)", data.replace(b"\0", b""), re.IGNORECASE):
-            raise _refused(origin, "a DOCTYPE", "it can expand or fetch without end", "write RDF/XML without a DOCTYPE")
+            raise _refused(
+                origin,
+                "a DOCTYPE",
+                "it can expand or fetch without end",
+                "write RDF/XML without a DOCTYPE",
+            )
     else:
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise _refused(origin, f"byte {error.start} is not UTF-8", "the text cannot be read", "save the file as UTF-8") from None
+            raise _refused(
+                origin,
+                f"byte {error.start} is not UTF-8",
+                "the text cannot be read",
+                "save the file as UTF-8",
+            ) from None
     with quiet_rdflib():
         try:
-            graph.parse(data=text, format=fmt, publicID=_BASE, **(LOSSLESS if fmt == "json-ld" else {}))
+            graph.parse(
+                data=text, format=fmt, publicID=_BASE, **(LOSSLESS if fmt == "json-ld" else {})
+            )
         except RecursionError:
-            raise _refused(origin, "nesting too deep", "no record needs it", "flatten the graph") from None
+            raise _refused(
+                origin, "nesting too deep", "no record needs it", "flatten the graph"
+            ) from None
         except Exception as error:
             found = f"not readable as {_NAMES[fmt]}{_place(error)}"
-            raise _refused(origin, found, "the syntax is broken", "mend the file, or give it the ending of its format") from None
+            raise _refused(
+                origin,
+                found,
+                "the syntax is broken",
+                "mend the file, or give it the ending of its format",
+            ) from None
     return graph
 
 
@@ -119,7 +153,9 @@ def _place(error: Exception) -> str:
     """Return the line a parser stopped at, and never its message: that quotes the record."""
     if isinstance(error, BadSyntax):
         unbound = re.search(r'Prefix "([\w.-]{0,40}:)" not bound', str(error))
-        return f", line {error.lines + 1}" + (f": prefix {unbound[1]} is not declared" if unbound else "")
+        return f", line {error.lines + 1}" + (
+            f": prefix {unbound[1]} is not declared" if unbound else ""
+        )
     line = getattr(error, "getLineNumber", lambda: None)()
     return f", line {line}" if isinstance(line, int) else ""
 
@@ -141,7 +177,9 @@ def quiet_rdflib() -> Iterator[None]:
 
 
 # -- patients --------------------------------------------------------------------------------------
-def patients_of(graph: Graph, origin: str, sha256: str, axes: frozenset[str]) -> list[PatientRecord]:
+def patients_of(
+    graph: Graph, origin: str, sha256: str, axes: frozenset[str]
+) -> list[PatientRecord]:
     """Return the patients of a parsed graph."""
     patients = set(graph.subjects(RDF.type, SARC.Patient)) | set(graph.subjects(SARC.fact, None))
     owners: dict[Node, set[Node]] = {}
@@ -165,7 +203,14 @@ def _patient(
     findings: list[Finding] = []
     if stray:
         findings.append(
-            Finding("DATA005", "warning", origin, f"{stray} nodes that are neither a patient nor a fact", "a patient graph says nothing about terms, rules or other graphs", "remove them; they were ignored")
+            Finding(
+                "DATA005",
+                "warning",
+                origin,
+                f"{stray} nodes that are neither a patient nor a fact",
+                "a patient graph says nothing about terms, rules or other graphs",
+                "remove them; they were ignored",
+            )
         )
     iri, label = _names(graph, node, origin, findings)
     odd = set(graph.predicates(node)) - _PATIENT_PROPERTIES
@@ -173,14 +218,30 @@ def _patient(
     entries = sorted({str(o) for o in graph.objects(node, SARC.entryDate)})
     entry: PartialDate | None = None
     if len(entries) > 1:
-        findings.append(Finding("DATA004", "error", origin, f"{len(entries)} entry dates", "every window counts from the one entry date", "keep one"))
+        findings.append(
+            Finding(
+                "DATA004",
+                "error",
+                origin,
+                f"{len(entries)} entry dates",
+                "every window counts from the one entry date",
+                "keep one",
+            )
+        )
     elif entries:
         entry = _date(entries[0], origin, "entryDate", findings)
     facts: list[Fact] = []
     for fact_node in graph.objects(node, SARC.fact):
         if len(owners[fact_node]) > 1:
             findings.append(
-                Finding("DATA006", "error", origin, "a fact that belongs to several patients", "nobody knows whose it is", "give each patient its own fact node")
+                Finding(
+                    "DATA006",
+                    "error",
+                    origin,
+                    "a fact that belongs to several patients",
+                    "nobody knows whose it is",
+                    "give each patient its own fact node",
+                )
             )
             continue
         facts.append(_FactReader(graph, fact_node, origin, axes, findings).read())
@@ -192,14 +253,34 @@ def _patient(
 
 def _names(graph: Graph, node: Node, origin: str, findings: list[Finding]) -> tuple[str, str]:
     """Return the IRI of a patient and the name that reports use."""
-    identifiers = sorted({str(o) for o in graph.objects(node, SARC.identifier) if not isinstance(o, BNode)})
+    identifiers = sorted(
+        {str(o) for o in graph.objects(node, SARC.identifier) if not isinstance(o, BNode)}
+    )
     if len(identifiers) > 1 or any(len(i) > MAX_LABEL for i in identifiers):
-        findings.append(Finding("DATA007", "warning", origin, "several identifiers, or one too long", f"reports use one of at most {MAX_LABEL} characters", "keep one; none was used"))
+        findings.append(
+            Finding(
+                "DATA007",
+                "warning",
+                origin,
+                "several identifiers, or one too long",
+                f"reports use one of at most {MAX_LABEL} characters",
+                "keep one; none was used",
+            )
+        )
         identifiers = []
     if isinstance(node, URIRef):
         iri = safe_iri(str(node), "patient")
         if iri != str(node):
-            findings.append(Finding("DATA008", "warning", origin, "a patient whose IRI is none", "reports could not be written with it", f"percent-encode it; reports use {iri[:MAX_LABEL]}"))
+            findings.append(
+                Finding(
+                    "DATA008",
+                    "warning",
+                    origin,
+                    "a patient whose IRI is none",
+                    "reports could not be written with it",
+                    f"percent-encode it; reports use {iri[:MAX_LABEL]}",
+                )
+            )
         return iri, identifiers[0] if identifiers else local_name(node)[:MAX_LABEL]
     label = identifiers[0] if identifiers else origin
     return "urn:sarc-kb:patient:" + hashlib.sha256(label.encode()).hexdigest()[:16], label
@@ -212,9 +293,13 @@ def _with_named_tumours(facts: list[Fact]) -> list[Fact]:
         if fact.tumour is not None and fact.tumour.startswith("_:"):
             groups.setdefault(fact.tumour, []).append(fact)
     said = {
-        label: sorted(_content(replace(f, tumour=None)) for f in group) for label, group in groups.items()
+        label: sorted(_content(replace(f, tumour=None)) for f in group)
+        for label, group in groups.items()
     }
-    names = {label: f"urn:sarc-kb:tumour:{n}" for n, label in enumerate(sorted(said, key=said.__getitem__), 1)}
+    names = {
+        label: f"urn:sarc-kb:tumour:{n}"
+        for n, label in enumerate(sorted(said, key=said.__getitem__), 1)
+    }
     return [replace(f, tumour=names.get(f.tumour or "", f.tumour)) for f in facts]
 
 
@@ -222,10 +307,27 @@ def _content(fact: Fact) -> tuple[str, ...]:
     return tuple(
         str(x)
         for x in (
-            fact.source, fact.concepts, fact.start.text if fact.start else "", fact.end.text if fact.end else "",
-            _plain(fact.value), fact.unit, fact.value_concepts, fact.kind, fact.status, fact.axes, fact.tumour,
-            fact.comparator, fact.value_text, _plain(fact.upper_limit), fact.upper_limit_unit, fact.ongoing,
-            fact.recorded.text if fact.recorded else "", fact.performer, fact.basis, fact.start is fact.end, fact.id,
+            fact.source,
+            fact.concepts,
+            fact.start.text if fact.start else "",
+            fact.end.text if fact.end else "",
+            _plain(fact.value),
+            fact.unit,
+            fact.value_concepts,
+            fact.kind,
+            fact.status,
+            fact.axes,
+            fact.tumour,
+            fact.comparator,
+            fact.value_text,
+            _plain(fact.upper_limit),
+            fact.upper_limit_unit,
+            fact.ongoing,
+            fact.recorded.text if fact.recorded else "",
+            fact.performer,
+            fact.basis,
+            fact.start is fact.end,
+            fact.id,
         )
     )
 
@@ -253,7 +355,9 @@ class _FactReader:
         self.findings = findings
         self.doubtful = False
         named = sorted(str(o) for o in graph.objects(node, SARC.source) if isinstance(o, Literal))
-        self.where = (named[0] if named else str(node) if isinstance(node, URIRef) else origin)[:MAX_LABEL]
+        self.where = (named[0] if named else str(node) if isinstance(node, URIRef) else origin)[
+            :MAX_LABEL
+        ]
         self.values: dict[str, list[str]] = {}
         self.axes: list[tuple[str, str]] = []
         self.kinds: list[str] = []
@@ -264,7 +368,9 @@ class _FactReader:
             elif name in axes:
                 self.axes.append((name, self.term(local_name(name), obj)))
             elif predicate in _FACT_PROPERTIES:
-                self.values.setdefault(local_name(name), []).append(self.text_of(local_name(name), obj))
+                self.values.setdefault(local_name(name), []).append(
+                    self.text_of(local_name(name), obj)
+                )
             else:
                 findings.append(_ignored(self.where, "fact", predicate))
 
@@ -275,7 +381,12 @@ class _FactReader:
         if kind in KINDS:
             self.kinds.append(kind)
         elif kind != str(SARC.ClinicalFact):
-            self.find("DATA005", f"a fact of type {kind[:MAX_LABEL]}", "the data model has no such kind of fact", "see docs/data-model.md; it was ignored")
+            self.find(
+                "DATA005",
+                f"a fact of type {kind[:MAX_LABEL]}",
+                "the data model has no such kind of fact",
+                "see docs/data-model.md; it was ignored",
+            )
 
     def text_of(self, name: str, obj: Node) -> str:
         if name in _TERMS:
@@ -283,10 +394,17 @@ class _FactReader:
         if isinstance(obj, BNode):
             if name == "tumour":
                 return f"_:{obj}"
-            self.find("DATA008", f"a blank node as {name}", "it says nothing by itself", "write the text")
+            self.find(
+                "DATA008", f"a blank node as {name}", "it says nothing by itself", "write the text"
+            )
             return "(blank node)"
         if len(str(obj)) > MAX_LITERAL:
-            self.find("DATA008", f"{name} of {len(str(obj))} characters", f"the limit is {MAX_LITERAL}", "shorten it; it was not used")
+            self.find(
+                "DATA008",
+                f"{name} of {len(str(obj))} characters",
+                f"the limit is {MAX_LITERAL}",
+                "shorten it; it was not used",
+            )
             return "(too long)"
         return str(obj)
 
@@ -294,13 +412,23 @@ class _FactReader:
         """Return the IRI of a term; what is none stays there as something that cannot be read."""
         if isinstance(obj, URIRef) and len(obj) <= MAX_LITERAL:
             return str(obj)
-        self.find("DATA008", f"{name} is not a term", "a text or a blank node names nothing that rules know", "write the IRI of a term or code")
+        self.find(
+            "DATA008",
+            f"{name} is not a term",
+            "a text or a blank node names nothing that rules know",
+            "write the IRI of a term or code",
+        )
         return "(not a term)"
 
     def one(self, name: str) -> str | None:
         given = sorted(set(self.values.get(name, ())))
         if len(given) > 1:
-            self.find("DATA007", f"{len(given)} values of {name}", "one fact says one thing", "make it several facts; none of them was used")
+            self.find(
+                "DATA007",
+                f"{len(given)} values of {name}",
+                "one fact says one thing",
+                "make it several facts; none of them was used",
+            )
             return _SEVERAL
         return given[0] if given else None
 
@@ -308,20 +436,40 @@ class _FactReader:
         value, value_text = _number(self.one("value"))
         limit, no_limit = _number(self.one("upperLimit"))
         if no_limit is not None:
-            self.find("DATA008", "an upper limit that is not a number", "no multiple of it can be worked out", "write a decimal with a point")
+            self.find(
+                "DATA008",
+                "an upper limit that is not a number",
+                "no multiple of it can be worked out",
+                "write a decimal with a point",
+            )
         comparator = self.one("comparator")
         if comparator is not None and comparator not in _COMPARATORS:
-            self.find("DATA008", "an unknown comparator", "the value could be anything", "use one of < <= > >=")
+            self.find(
+                "DATA008",
+                "an unknown comparator",
+                "the value could be anything",
+                "use one of < <= > >=",
+            )
             value, value_text, comparator = None, "(comparator)", None
         date = self.date("date")
         start, end = self.date("start"), self.date("end")
         if "start" not in self.values and "end" not in self.values:
             start = end = date
         elif "date" in self.values:
-            self.find("DATA007", "a date beside a start or an end", "a date is both", "keep the extent or the date; the extent was used")
+            self.find(
+                "DATA007",
+                "a date beside a start or an end",
+                "a date is both",
+                "keep the extent or the date; the extent was used",
+            )
         ongoing = self.one("ongoing")
         if ongoing is not None and ongoing not in _TRUTH:
-            self.find("DATA008", "ongoing is neither true nor false", "nobody knows whether it went on", "write true or false")
+            self.find(
+                "DATA008",
+                "ongoing is neither true nor false",
+                "nobody knows whether it went on",
+                "write true or false",
+            )
         concepts = tuple(sorted(set(self.values.get("concept", ()))))
         source = ", ".join(sorted(set(self.values.get("source", ()))))
         tumour = self.one("tumour")
@@ -343,14 +491,20 @@ class _FactReader:
             status=self.status(),
             axes=tuple(sorted(set(self.axes))),
             tumour=None if tumour == _SEVERAL else tumour,
-            source=source or f"{local_name(concepts[0]) if concepts else 'fact'} {_when(start, end)}",
+            source=source
+            or f"{local_name(concepts[0]) if concepts else 'fact'} {_when(start, end)}",
             performer=self.one("performer"),
             basis=self.one("basis"),
         )
 
     def kind(self) -> str | None:
         if len(self.kinds) > 1:
-            self.find("DATA007", f"{len(self.kinds)} kinds of fact", "one fact says one thing", "make it several facts; it counts only as possible")
+            self.find(
+                "DATA007",
+                f"{len(self.kinds)} kinds of fact",
+                "one fact says one thing",
+                "make it several facts; it counts only as possible",
+            )
             self.doubtful = True
             return None
         return self.kinds[0] if self.kinds else None
@@ -358,7 +512,12 @@ class _FactReader:
     def status(self) -> str | None:
         given = sorted(set(self.values.get("status", ())))
         if len(given) > 1:
-            self.find("DATA007", f"{len(given)} values of status", "one fact has one status", "keep the right one; it counts only as possible")
+            self.find(
+                "DATA007",
+                f"{len(given)} values of status",
+                "one fact has one status",
+                "keep the right one; it counts only as possible",
+            )
             return _SUSPECTED
         status = given[0] if given else None
         if self.doubtful and status in (None, str(SARC.Confirmed), str(SARC.Refuted)):
@@ -381,7 +540,10 @@ def _number(text: str | None) -> tuple[Decimal | None, str | None]:
     written = text.strip(" \t\r\n")
     if _NUMBER.fullmatch(written):
         number = Decimal(written)
-        if abs(number.adjusted()) <= MAX_DIGITS and sum(map(str.isdigit, f"{number:f}")) <= MAX_DIGITS:
+        if (
+            abs(number.adjusted()) <= MAX_DIGITS
+            and sum(map(str.isdigit, f"{number:f}")) <= MAX_DIGITS
+        ):
             return number, None
     return None, text
 
@@ -392,15 +554,29 @@ def _date(text: str | None, where: str, name: str, findings: list[Finding]) -> P
     try:
         return parse_date(text)
     except ValueError as error:
-        severity = "error" if name == "entryDate" else "warning"
+        severity: Severity = "error" if name == "entryDate" else "warning"
         findings.append(
-            Finding("DATA009", severity, where, f"{name} cannot be read", str(error), "write YYYY-MM-DD, or as much of it as is known")  # type: ignore[arg-type]
+            Finding(
+                "DATA009",
+                severity,
+                where,
+                f"{name} cannot be read",
+                str(error),
+                "write YYYY-MM-DD, or as much of it as is known",
+            )
         )
         return None
 
 
 def _ignored(where: str, what: str, predicate: Node) -> Finding:
-    return Finding("DATA005", "warning", where, f"a {what} with {str(predicate)[:MAX_LABEL]}", "the data model has no such property", "see docs/data-model.md; it was ignored")
+    return Finding(
+        "DATA005",
+        "warning",
+        where,
+        f"a {what} with {str(predicate)[:MAX_LABEL]}",
+        "the data model has no such property",
+        "see docs/data-model.md; it was ignored",
+    )
 
 
 def _refused(origin: str, found: str, why: str, fix: str) -> InputError:

@@ -5,9 +5,11 @@ One file that cannot be read never stops the others: it becomes a finding of the
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import sys
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +23,7 @@ from sarc_kb.sources.rdf import FORMATS, read_rdf
 FHIR_ENDINGS = (".json", ".ndjson")
 STANDARD_INPUT = "-"
 _ENDINGS = (*FORMATS, *FHIR_ENDINGS)
-_KNOWN = "known endings: " + ", ".join(_ENDINGS)
+_KNOWN = "known endings: " + ", ".join(_ENDINGS) + ", each also with .gz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,20 @@ def read_sources(
             continue
         for path, origin in files:
             try:
-                found = read_file(path, origin, terms)
+                found = read_file(path, origin, terms, problems)
             except InputError as error:
                 problems.extend(error.findings)
                 continue
             if not found:
-                problems.append(_fault("DATA000", origin, "no patient", "nothing was judged", "a graph needs a sarc:Patient, a FHIR input a Patient resource"))
+                problems.append(
+                    _fault(
+                        "DATA000",
+                        origin,
+                        "no patient",
+                        "nothing was judged",
+                        "a graph needs a sarc:Patient, a FHIR input a Patient resource",
+                    )
+                )
             records.extend(found)
     return _without_doubles(records), problems
 
@@ -66,18 +76,37 @@ def _files(source: Path, problems: list[Finding]) -> list[tuple[Path, str]]:
     if source.is_dir():
         found: list[Path] = []
         for folder, _, names in os.walk(source, onerror=lambda e: problems.append(_closed(e))):
-            found += (Path(folder, n) for n in names if Path(n).suffix.lower() in _ENDINGS)
+            found += (Path(folder, n) for n in names if _ending(Path(n)) in _ENDINGS)
         if not found:
-            problems.append(_fault("DATA000", str(source), "no file of a known kind", "nothing was judged", _KNOWN))
+            problems.append(
+                _fault(
+                    "DATA000", str(source), "no file of a known kind", "nothing was judged", _KNOWN
+                )
+            )
         return [(p, str(p)) for p in sorted(found)]
-    if source.suffix.lower() not in _ENDINGS and source.exists():
-        problems.append(_fault("DATA002", str(source), f"unknown ending {source.suffix or '(none)'}", "the format cannot be told", _KNOWN))
+    if _ending(source) not in _ENDINGS and source.exists():
+        problems.append(
+            _fault(
+                "DATA002",
+                str(source),
+                f"unknown ending {source.suffix or '(none)'}",
+                "the format cannot be told",
+                _KNOWN,
+            )
+        )
         return []
     return [(source, str(source))]
 
 
-def read_file(path: Path, origin: str, terms: ReadingTerms) -> list[PatientRecord]:
-    """Return the patients of one file.
+def _ending(path: Path) -> str:
+    """Return the ending that tells the format, without ``.gz``."""
+    return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
+
+
+def read_file(
+    path: Path, origin: str, terms: ReadingTerms, problems: list[Finding] | None = None
+) -> list[PatientRecord]:
+    """Return the patients of one file; ``problems`` receives what belongs to none of them.
 
     Raises:
         InputError: it cannot be read at all.
@@ -88,20 +117,43 @@ def read_file(path: Path, origin: str, terms: ReadingTerms) -> list[PatientRecor
             data = sys.stdin.buffer.read(MAX_BYTES + 1) if sys.stdin is not None else b""
         else:
             with path.open("rb") as handle:
-                data = handle.read(MAX_BYTES + 1)
+                # Unpacked only as far as the limit: a small file may hold a very large one.
+                packed = path.suffix.lower() == ".gz"
+                data = (gzip.GzipFile(fileobj=handle) if packed else handle).read(MAX_BYTES + 1)
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        raise InputError(
+            _fault(
+                "DATA002", origin, "not a whole gzip file", "it cannot be unpacked", "pack it again"
+            )
+        ) from None
     except OSError as error:
         raise InputError(_closed(error, origin)) from None
     if len(data) > MAX_BYTES:
-        raise InputError(_fault("DATA002", origin, f"more than {MAX_BYTES} bytes", "no record needs them", "split the file by patient"))
-    kind = FORMATS.get(path.suffix.lower()) or _sniff(data, path.suffix.lower())
+        raise InputError(
+            _fault(
+                "DATA002",
+                origin,
+                f"more than {MAX_BYTES} bytes",
+                "no record needs them",
+                "split the file by patient",
+            )
+        )
+    ending = _ending(path)
+    kind = FORMATS.get(ending) or _sniff(data, ending)
     if kind == "fhir":
-        return read_fhir(data, origin, terms.fhir)
+        return read_fhir(data, origin, terms.fhir, problems=problems)
     return read_rdf(data, origin, kind, terms.axes)
 
 
 def _closed(error: OSError, origin: str | None = None) -> Finding:
     what = error.strerror or type(error).__name__
-    return _fault("DATA002", origin or str(error.filename), f"cannot be opened: {what}", "nothing in it was judged", "check the path and the permissions")
+    return _fault(
+        "DATA002",
+        origin or str(error.filename),
+        f"cannot be opened: {what}",
+        "nothing in it was judged",
+        "check the path and the permissions",
+    )
 
 
 def _fault(code: str, where: str, found: str, why: str, fix: str) -> Finding:
@@ -140,6 +192,12 @@ def _without_doubles(records: list[PatientRecord]) -> list[PatientRecord]:
         if len(places) > 1:
             for n in places:
                 others = ", ".join(sorted({records[m].origin for m in places}))
-                twice = _fault("DATA003", records[n].origin, f"patient {records[n].label} stands {len(places)} times in the input ({others})", "two records under one name are never merged", "join them into one record, or name them differently")
+                twice = _fault(
+                    "DATA003",
+                    records[n].origin,
+                    f"patient {records[n].label} stands {len(places)} times in the input ({others})",
+                    "two records under one name are never merged",
+                    "join them into one record, or name them differently",
+                )
                 out[n] = replace(records[n], findings=(*records[n].findings, twice))
     return out

@@ -1,0 +1,76 @@
+"""Prepare a patient: facts in, facts with intervals and derived facts out.
+
+Passes run in the order of :func:`prepare`. None of them judges anything or knows a trial's
+content; names of sets, windows and derivations come from the compiled rules. What is uncertain is
+settled here once: a value is an interval, an event has an earliest and a latest start and end, and
+being in a set, a qualifier or a window has a degree, 0 not, 1 possible, 2 certain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sarc_kb.dates import PartialDate
+from sarc_kb.facts import PatientRecord
+from sarc_kb.prepare.anchors import intervals, resolve_all
+from sarc_kb.prepare.answers import answer
+from sarc_kb.prepare.derivation import derive
+from sarc_kb.prepare.facts import read_facts
+from sarc_kb.prepare.index import mark_index
+from sarc_kb.prepare.measurement import measure
+from sarc_kb.prepare.model import Answer, Item, Prepared, Span, Statement, WindowDays
+from sarc_kb.prepare.state import Preparation
+from sarc_kb.prepare.statements import settle, tally
+from sarc_kb.rules import Trial
+from sarc_kb.terminology import Terminology
+
+__all__ = ["Answer", "Item", "Prepared", "Span", "Statement", "WindowDays", "prepare"]
+
+
+def prepare(
+    record: PatientRecord,
+    trial: Trial,
+    terms: Terminology,
+    *,
+    as_of: PartialDate | None = None,
+    complete: tuple[str, ...] = (),
+    attested: Mapping[str, str] | None = None,
+) -> Prepared:
+    """Return the prepared patient.
+
+    Args:
+        record: must have an entry date with a known day.
+        as_of: facts dated later are not seen; default is the entry date.
+        complete: scope IRIs the caller vouches for, up to the as-of date.
+        attested: rule IRI to an answer IRI, given once for the study.
+    """
+    assert record.entry is not None
+    assert record.entry.exact
+    p = Preparation(record, trial, terms, as_of, complete, attested or {})
+    read_facts(p)
+    mark_index(p)
+    derive(p, windowed=False)
+    measure(p)
+    resolve_all(p)
+    derive(p, windowed=True)  # what follows only within a window, now that windows are known
+    intervals(p)
+    settle(p)
+    tally(p)
+    prepared = Prepared(
+        record=p.record,
+        trial=p.trial,
+        terms=p.terms,
+        entry=p.entry,
+        as_of=p.as_of,
+        items=p.items,
+        statements=p.statements,
+        windows=p.windows,
+        anchors=p.anchors,
+        cleared={},
+        denied={},
+        findings=p.findings,
+        void=p.void,
+        later=p.later,
+    )
+    answer(p, prepared)
+    return prepared

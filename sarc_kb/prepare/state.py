@@ -1,0 +1,112 @@
+"""What the passes share while one patient is prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sarc_kb.dates import PartialDate
+from sarc_kb.errors import Finding, Severity
+from sarc_kb.facts import Fact, PatientRecord
+from sarc_kb.namespaces import local_name
+from sarc_kb.prepare.model import (
+    AnchorDay,
+    Coding,
+    Item,
+    Span,
+    Statement,
+    WindowDays,
+    set_degree,
+)
+from sarc_kb.rules import Derivation, Trial
+from sarc_kb.terminology import Coded, Terminology
+from sarc_kb.units import ANYTHING, Interval
+
+
+class Preparation:
+    """The patient as far as it is prepared; passes read and extend it."""
+
+    def __init__(
+        self,
+        record: PatientRecord,
+        trial: Trial,
+        terms: Terminology,
+        as_of: PartialDate | None,
+        complete: tuple[str, ...],
+        attested: Mapping[str, str],
+    ) -> None:
+        assert record.entry is not None
+        self.record, self.trial, self.terms = record, trial, terms
+        self.entry = record.entry
+        self.as_of = (as_of or record.entry).last
+        self.complete, self.attested = complete, attested
+        self.findings: list[Finding] = []
+        self.items: list[Item] = []
+        self.refuted: list[Item] = []
+        self.statements: list[Statement] = []
+        self.answers: list[Item] = []
+        self.spoken: list[Item] = []
+        self.void = self.later = 0
+        self.anchors: dict[str, AnchorDay] = {}
+        self.windows: dict[str, WindowDays] = {}
+        self.resolving: set[str] = set()
+        self.degrees: dict[tuple[str, Coding], int] = {}
+        self.counter = 0
+        offsets = {
+            d.offset
+            for f in record.facts
+            for d in (f.start, f.end)
+            if d is not None and d.offset is not None
+        }
+        self.offsets = (min(offsets), max(offsets)) if offsets else (0, 0)
+
+    def find(
+        self, code: str, severity: Severity, fact: Fact | None, found: str, why: str, fix: str
+    ) -> None:
+        where = self.record.origin if fact is None else (fact.source or fact.id)
+        self.findings.append(Finding(code, severity, where, found, why, fix))
+
+    def in_set(self, item: Item, iri: str) -> int:
+        """`set_degree`, worked out once for all items that are coded alike."""
+        key = (iri, item.coding)
+        degree = self.degrees.get(key)
+        if degree is None:
+            degree = self.degrees[key] = set_degree(item, iri, self.trial, self.terms)
+        return degree
+
+    def derived(
+        self,
+        rule: Derivation,
+        concept: str,
+        parents: tuple[Item, ...],
+        *,
+        span: Span,
+        values: Coded | None = None,
+        has_value: bool = False,
+        interval: Interval = ANYTHING,
+        sure: bool = True,
+        axes: Mapping[str, Coded] | None = None,
+        tumour: str | None = None,
+    ) -> Item:
+        self.counter += 1
+        quantity = self.terms.quantity_of(concept)
+        rests = tuple(dict.fromkeys(r for p in parents for r in p.rests_on))
+        if rule.rests_on:
+            rests = (*rests, rule.rests_on)
+        return Item(
+            id=f"derived:{self.counter}:{local_name(rule.iri)}",
+            kind=self.terms.kind_of(concept),
+            natural=True,
+            terms=Coded(frozenset((concept,))),
+            values=values or Coded(),
+            has_value=has_value,
+            interval=interval,
+            unit=quantity.unit if quantity else "",
+            span=span,
+            sure=sure,
+            axes=axes or {},
+            tumour=tumour,
+            origin=parents[0].origin if parents else None,
+            parents=parents,
+            derived_by=rule.iri,
+            rests_on=rests,
+        )
