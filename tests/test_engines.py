@@ -320,21 +320,23 @@ def test_what_is_left_out_of_crowded_records_changes_no_reading(trial: Trial) ->
         "2019-05-05",
     ]
     outcomes, shrunk = Counter[str](), 0
-    for _ in range(60):
+    for _ in range(50):
+        pool = chance.choice([["8.0", "8.9"], ["9.0", "12.0"], ["8.9", "9.0", "12.0"]])
+        comparators, units = chance.choice([([None], ["g/dL"]), ([None, "<", ">"], ["g/dL", "furlong"])])
         facts = [
             Fact(
                 id=f"f{n}",
                 kind=str(SARC.Measurement),
                 concepts=(str(SARC.Haemoglobin),),
-                value=Decimal(chance.choice(["8.0", "8.9", "9.0", "9.1", "12.0"])),
-                comparator=chance.choice([None, None, "<", ">"]),
-                unit=chance.choice(["g/dL", "g/dL", "furlong"]),
+                value=Decimal(chance.choice(pool)),
+                comparator=chance.choice(comparators),
+                unit=chance.choice(units),
                 start=(day := parse_date(chance.choice(dates))),
                 end=day,
                 status=chance.choice([None, None, None, str(SARC.Suspected)]),
                 source=f"result {n}",
             )
-            for n in range(chance.choice([2, 4, 12]))
+            for n in range(chance.choice([2, 4, 9]))
         ]
         prepared = _KB.prepare(PatientRecord("urn:patient", "patient", entry, tuple(facts)), trial)
         small, whole = prepared_graph(prepared), prepared_graph(prepared, whole=True)
@@ -342,7 +344,7 @@ def test_what_is_left_out_of_crowded_records_changes_no_reading(trial: Trial) ->
         assert readings == engine.run(whole)
         shrunk += len(small) < len(whole)
         outcomes[clause_outcomes(trial, readings.refuted, readings.unproven)[clause.iri].word] += 1
-    assert shrunk > 20
+    assert shrunk > 15
     assert len(outcomes) == 3
 
 
