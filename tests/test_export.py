@@ -22,7 +22,8 @@ from sarc_kb.rules import Trial
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
-STORIES = ("anaemic", "pelvis", "empty-record")
+# Plain pySHACL takes seconds for each.
+STORIES = ("anaemic", "pelvis")
 
 
 @pytest.fixture(scope="module")
