@@ -13,7 +13,9 @@ ALL = {"patient": patient.main, "startup": startup.main, "growth": growth.main}
 def run(names: list[str]) -> int:
     unknown = [n for n in names if n not in ALL]
     if unknown:
-        print(f"no such benchmark: {', '.join(unknown)}; there are: {', '.join(ALL)}", file=sys.stderr)
+        print(
+            f"no such benchmark: {', '.join(unknown)}; there are: {', '.join(ALL)}", file=sys.stderr
+        )
         return 2
     machine()
     for name in names or ALL:

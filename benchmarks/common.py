@@ -43,7 +43,13 @@ def table(title: str, head: Iterable[str], rows: Iterable[Iterable[object]]) -> 
     """Print a Markdown table; numbers to three digits."""
 
     def text(cell: object) -> str:
-        return f"{cell:,.0f}" if isinstance(cell, float) and abs(cell) >= 100 else f"{cell:.3g}" if isinstance(cell, float) else str(cell)
+        return (
+            f"{cell:,.0f}"
+            if isinstance(cell, float) and abs(cell) >= 100
+            else f"{cell:.3g}"
+            if isinstance(cell, float)
+            else str(cell)
+        )
 
     print(f"\n## {title}\n")
     head = list(head)
@@ -55,7 +61,12 @@ def machine() -> None:
     """Print what the figures depend on."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     rows: list[tuple[str, str]] = [
-        ("cores", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())),
+        (
+            "cores",
+            str(
+                len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+            ),
+        ),
         ("load before", f"{os.getloadavg()[0]:.1f}"),
         ("memory", f"{memory:.0f} GiB"),
         ("system", f"{platform.system()} {platform.machine()}"),

@@ -32,8 +32,14 @@ def crowded(record: PatientRecord, concept: str, unit: str, days: int, size: int
         day = parse_date(iso(record.entry.first - number % days))
         facts.append(
             Fact(
-                id=f"urn:crowd:{number}", kind=str(SARC.Measurement), concepts=(concept,), start=day, end=day,
-                value=Decimal(90 + number % 60) / 10, unit=unit, source=f"crowd/{number}",
+                id=f"urn:crowd:{number}",
+                kind=str(SARC.Measurement),
+                concepts=(concept,),
+                start=day,
+                end=day,
+                value=Decimal(90 + number % 60) / 10,
+                unit=unit,
+                source=f"crowd/{number}",
             )
         )
     return replace(record, facts=(*record.facts, *facts))
@@ -57,11 +63,25 @@ def main() -> None:
                     partial(kb.prepare, record, trial),
                     partial(prepared_graph, prepared),
                     partial(engine.run, graph),
-                    lambda prepared=prepared: [explain(prepared, c) for c in trial.clauses.values()],
+                    lambda prepared=prepared: [
+                        explain(prepared, c) for c in trial.clauses.values()
+                    ],
                 )
             ]
             rows.append((f"{size:,}", f"{len(graph):,}", *steps, sum(steps)))
-        table(f"Growth: {title} (pyshacl)", ("facts added", "triples", "prepare ms", "graph ms", "SHACL ms", "explain ms", "sum ms"), rows)
+        table(
+            f"Growth: {title} (pyshacl)",
+            (
+                "facts added",
+                "triples",
+                "prepare ms",
+                "graph ms",
+                "SHACL ms",
+                "explain ms",
+                "sum ms",
+            ),
+            rows,
+        )
 
 
 if __name__ == "__main__":

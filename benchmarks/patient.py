@@ -32,7 +32,9 @@ def main() -> None:
     plain_data = Graph()
     for triple in graph:
         plain_data.add(triple)
-    plain = milliseconds(lambda: [pyshacl.validate(plain_data, shacl_graph=s) for s in shapes], repeat=3)
+    plain = milliseconds(
+        lambda: [pyshacl.validate(plain_data, shacl_graph=s) for s in shapes], repeat=3
+    )
     rows: list[tuple[object, ...]] = [("plain pyshacl.validate", plain, plain / uses, 1.0)]
     engines = {}
     for name in ENGINE_NAMES:
@@ -62,14 +64,22 @@ def main() -> None:
     steps = [
         ("read", milliseconds(lambda: read(kb, trial))),
         ("prepare", milliseconds(lambda: kb.prepare(record, trial))),
-        ("graph", milliseconds(lambda: prepared_graph(kb.prepare(record, trial))) - milliseconds(lambda: kb.prepare(record, trial))),
+        (
+            "graph",
+            milliseconds(lambda: prepared_graph(kb.prepare(record, trial)))
+            - milliseconds(lambda: kb.prepare(record, trial)),
+        ),
         ("refuted", milliseconds(readings["refuted"])),
         ("unproven", milliseconds(readings["unproven"])),
         ("explain", milliseconds(lambda: _each(prepared, list(trial.clauses.values())))),
         ("render", milliseconds(lambda: render_text(AssessmentSet(kb.info, (assessment,), ())))),
     ]
     total = sum(taken for _, taken in steps)
-    table("Where one assessment's time goes (pyshacl)", ("step", "ms", "share, %"), [(s, t, 100 * t / total) for s, t in steps])
+    table(
+        "Where one assessment's time goes (pyshacl)",
+        ("step", "ms", "share, %"),
+        [(s, t, 100 * t / total) for s, t in steps],
+    )
 
 
 def _each(prepared: object, clauses: list) -> None:

@@ -20,11 +20,18 @@ def main() -> None:
     }
     rows = []
     for name, command in runs.items():
-        taken = milliseconds(lambda command=command: subprocess.run(command, capture_output=True, check=False), repeat=5)
+        taken = milliseconds(
+            lambda command=command: subprocess.run(command, capture_output=True, check=False),
+            repeat=5,
+        )
         # 2: it could not run.
         code = subprocess.run(command, capture_output=True, check=False).returncode
         rows.append((name, "could not run" if code == 2 else taken))
-    table(f"Start to end of a cold process; the aim of validate is {AIM:.0f} ms", ("command", "ms"), rows)
+    table(
+        f"Start to end of a cold process; the aim of validate is {AIM:.0f} ms",
+        ("command", "ms"),
+        rows,
+    )
 
 
 if __name__ == "__main__":

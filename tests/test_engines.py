@@ -322,7 +322,9 @@ def test_what_is_left_out_of_crowded_records_changes_no_reading(trial: Trial) ->
     outcomes, shrunk = Counter[str](), 0
     for _ in range(50):
         pool = chance.choice([["8.0", "8.9"], ["9.0", "12.0"], ["8.9", "9.0", "12.0"]])
-        comparators, units = chance.choice([([None], ["g/dL"]), ([None, "<", ">"], ["g/dL", "furlong"])])
+        comparators, units = chance.choice(
+            [([None], ["g/dL"]), ([None, "<", ">"], ["g/dL", "furlong"])]
+        )
         facts = [
             Fact(
                 id=f"f{n}",
