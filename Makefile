@@ -7,7 +7,7 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup validate test check lint types ontology ontology-check rules-check lock bench clean
+.PHONY: help setup validate test check lint types ontology ontology-check rules rules-check lock bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ ontology-check: .venv/dev.stamp ## consistency, quality queries, inferred.ttl up
 
 rules-check: .venv/run.stamp ## is the rule base well-formed?
 	$(BIN)/sarc-kb check
+
+rules: .venv/run.stamp ## after a change to rules or ontology: check, and note what was checked
+	$(BIN)/sarc-kb check --stamp
 
 # The locks name versions and hashes alone, never where they were fetched from.
 lock: export CUSTOM_COMPILE_COMMAND = make lock

@@ -262,6 +262,8 @@ class KnowledgeBase:
             return assess(prepared, readings.refuted, readings.unproven, provenance)
         except (InputError, EngineError) as failure:
             return _not_judged(record, trial, failure.findings[0])
+        except UsageError:
+            raise
         except Exception as bug:
             # One record must never stop a cohort; what went wrong is told without its values.
             where = traceback.extract_tb(bug.__traceback__)[-1]

@@ -75,7 +75,4 @@ def test_python(folder: Path) -> None:
 def test_the_report_shown_is_what_comes_out(folder: Path) -> None:
     (shown,) = [text for kind, text in BLOCKS if kind == "text"]
     out = run("sarc-kb validate examples/anaemic", folder).stdout
-    assert (
-        shown.strip().splitlines()
-        == [line for line in out.splitlines()][: len(shown.strip().splitlines())]
-    )
+    assert shown.strip().splitlines() == out.splitlines()[: len(shown.strip().splitlines())]
