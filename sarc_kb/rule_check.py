@@ -93,7 +93,8 @@ def check_rule_base(kb: RuleBase, trial: str, *, cases: bool = True) -> CheckRep
     if cases:
         findings += list(_cases(compiled, proof))
     findings += list(_mappings(kb, compiled))
-    findings += list(_register(kb, trial, compiled))
+    if cases:
+        findings += list(_register(kb, trial, compiled))
     count = len(set(proof.subjects(RDF.type, SARC.BoundaryCase)))
     summary = (
         f"{len(compiled.criteria)} criteria, {len(compiled.clauses)} clauses, {count} cases, "

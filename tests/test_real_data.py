@@ -48,7 +48,7 @@ def test_real_records_get_a_verdict(
         assert len(records) == 1
         if files.index(path) % stride:
             continue
-        (record,) = with_entry_dates(records, "2021-06-01", {})
+        (record,) = with_entry_dates(records, "2024-06-01", {})
         assert len(record.facts) > 2
         assessment = kb.assess_record(record, trial, engine)
         judged += 1
