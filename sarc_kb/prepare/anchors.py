@@ -42,7 +42,7 @@ def anchor(p: Preparation, iri: str) -> AnchorDay:
         day = p.as_of
         found = AnchorDay(Span(day, day, day, day, day * DAY, day * DAY + DAY - 1), "given")
     elif iri in p.resolving:
-        found = AnchorDay(UNKNOWN, "refers to itself")
+        found = AnchorDay(UNKNOWN, "refers to itself", degree=0)
     else:
         p.resolving.add(iri)
         found = try_each(p, p.trial.anchors.get(iri, ()))
@@ -52,74 +52,87 @@ def anchor(p: Preparation, iri: str) -> AnchorDay:
 
 
 def try_each(p: Preparation, selections: tuple[Selection, ...]) -> AnchorDay:
-    """Return what the first attempt that finds something gives."""
+    """Return what the first attempt that finds something gives; where it finds something only
+    possibly, the next attempts stay possible beside it."""
     if not selections:
-        return AnchorDay(UNKNOWN, "not in the record")
+        return AnchorDay(UNKNOWN, "not in the record", degree=0)
     first, rest = selections[0], selections[1:]
-    if first.pick == "sameAs":
-        other = anchor(p, first.targets[0])
-        if other.span == UNKNOWN and rest:
-            return try_each(p, rest)
-        span = other.span
-        if first.end_of_day and span != UNKNOWN:
-            # The first moment after that day: what was dated that day lies before it.
-            low, high = p.offsets
-            midnight = (span.start_hi + 1) * DAY
-            span = replace(span, minute_lo=midnight - high, minute_hi=midnight - low)
-        how = other.how if other.how != "given" else f"same as {local_name(first.targets[0])}"
-        return AnchorDay(
-            span, f"policy {local_name(first.policy)}" if first.policy else how, other.items
-        )
-    found: list[tuple[int, Span]] = []
+    found = same_as(p, first) if first.pick == "sameAs" else pick(p, first)
+    if found.degree == 2:
+        return found
+    other = try_each(p, rest)
+    if found.degree == 0:
+        return other
+    if other.degree == 0:
+        return found
+    span = _either([found.span, other.span])
+    return AnchorDay(span, f"{found.how}, or {other.how}", found.items + other.items, other.degree)
+
+
+def same_as(p: Preparation, attempt: Selection) -> AnchorDay:
+    """Return another anchor, or the end of its day."""
+    other = anchor(p, attempt.targets[0])
+    span = other.span
+    if attempt.end_of_day and other.degree:
+        # The first moment after that day: what was dated that day lies before it.
+        low, high = p.offsets
+        midnight = (span.start_hi + 1) * DAY
+        span = replace(span, minute_lo=midnight - high, minute_hi=midnight - low)
+    how = other.how if other.how != "given" else f"same as {local_name(attempt.targets[0])}"
+    if attempt.policy:
+        how = f"policy {local_name(attempt.policy)}"
+    return AnchorDay(span, how, other.items, other.degree)
+
+
+def pick(p: Preparation, attempt: Selection) -> AnchorDay:
+    """Return the earliest, the latest, or the agreed day of an attempt's facts and anchors."""
+    certain: list[Span] = []
+    possible: list[Span] = []
     items: list[Item] = []
     grounds: dict[str, None] = {}
-    for target in first.targets:
+    for target in attempt.targets:
         if target in p.trial.anchors:
             other = anchor(p, target)
-            if other.span != UNKNOWN:
-                found.append((2, other.span))
-                items += other.items
+            candidates = [(other.degree, other.span)]
+            items += other.items
+            if other.degree:
                 grounds[other.how.removeprefix("record: ")] = None
-            continue
-        for item in p.items:
-            degree = chosen(p, item, target, first)
-            if degree:
-                found.append((degree, item.span))
-                items.append(item)
-                grounds.update(dict.fromkeys(item.sources))
-    if not found:
-        return try_each(p, rest)
-    certain = [s for d, s in found if d == 2]
-    possible = [s for _, s in found]
-    if first.pick == "agreementOf" or not certain:
-        if not certain:
-            certain = possible = [*possible, try_each(p, rest).span]
-        certain = possible
-        pick_lo: Callable[[Iterable[int]], int] = min
-        pick_hi: Callable[[Iterable[int]], int] = max
-    elif first.pick == "earliestOf":
-        pick_lo = pick_hi = min
+        else:
+            chosen_items = [(d, i) for i in p.items if (d := chosen(p, i, target, attempt))]
+            candidates = [(d, i.span) for d, i in chosen_items]
+            items += [i for _, i in chosen_items]
+            grounds.update((s, None) for _, i in chosen_items for s in i.sources)
+        possible += [s for d, s in candidates if d]
+        certain += [s for d, s in candidates if d == 2]
+    if not possible:
+        return AnchorDay(UNKNOWN, "not in the record", degree=0)
+    if not certain or attempt.pick == "agreementOf":
+        span = _either(possible)
+    elif attempt.pick == "earliestOf":
+        # At most as late as the earliest certain one, at least as early as any.
+        span = _bounded(possible, certain, min)
     else:
-        # The latest is at least as late as every certain one, at most as late as any.
-        pick_lo = pick_hi = max
-        certain, possible = possible, certain
-    day_lo = pick_lo(s.start_lo for s in possible)
-    day_hi = pick_hi(s.start_hi for s in certain)
-    span = Span(
-        day_lo,
-        day_hi,
-        day_lo,
-        day_hi,
-        pick_lo(s.minute_lo for s in possible),
-        pick_hi(s.minute_hi for s in certain),
-    )
+        span = _bounded(certain, possible, max)
     names = list(grounds)
     how = ", ".join(names) if len(names) <= 3 else f"{len(names)} facts"
     if items:
         how = f"record: {how}"
-    if first.policy:
-        how += f" (policy {local_name(first.policy)})"
-    return AnchorDay(span, how, tuple(items))
+    if attempt.policy:
+        how += f" (policy {local_name(attempt.policy)})"
+    return AnchorDay(span, how, tuple(items), 2 if certain else 1)
+
+
+def _either(spans: list[Span]) -> Span:
+    """Return the span of one of ``spans``, nobody knows which."""
+    lo, hi = min(s.start_lo for s in spans), max(s.start_hi for s in spans)
+    minute_lo, minute_hi = min(s.minute_lo for s in spans), max(s.minute_hi for s in spans)
+    return Span(lo, hi, lo, hi, minute_lo, minute_hi)
+
+
+def _bounded(lower: list[Span], upper: list[Span], end: Callable[[Iterable[int]], int]) -> Span:
+    lo, hi = end(s.start_lo for s in lower), end(s.start_hi for s in upper)
+    minute_lo, minute_hi = end(s.minute_lo for s in lower), end(s.minute_hi for s in upper)
+    return Span(lo, hi, lo, hi, minute_lo, minute_hi)
 
 
 def chosen(p: Preparation, item: Item, target: str, selection: Selection) -> int:
@@ -137,12 +150,10 @@ def chosen(p: Preparation, item: Item, target: str, selection: Selection) -> int
         start_only = p.trial.windows[selection.window].start_only
         degree = min(degree, window_degree(item.span, days, start_only))
     if degree and selection.before is not None:
-        limit = anchor(p, selection.before).span
-        if limit != UNKNOWN:
-            if item.span.start_lo > limit.start_hi:
-                return 0
-            if item.span.start_hi > limit.start_lo:
-                degree = 1
+        limit = anchor(p, selection.before)
+        if limit.degree and item.span.start_hi > limit.span.start_lo:
+            after = item.span.start_lo > limit.span.start_hi
+            degree = 0 if after and limit.degree == 2 else 1
     return degree
 
 
@@ -150,7 +161,9 @@ def window(p: Preparation, iri: str) -> WindowDays:
     if iri in p.windows:
         return p.windows[iri]
     rule = p.trial.windows[iri]
-    span = anchor(p, rule.anchor).span
+    day = anchor(p, rule.anchor)
+    # An anchor that may not exist places nothing for certain.
+    span = day.span if day.degree == 2 else UNKNOWN
     end_lo = _shift(span.start_lo, rule.ends_days_before)
     end_hi = _shift(span.start_hi, rule.ends_days_before)
     if rule.ends_before is not None:
@@ -175,6 +188,8 @@ def intervals(p: Preparation) -> None:
             continue
         start, stop = anchor(p, rule.from_anchor), anchor(p, rule.to_anchor)
         a, b = start.span, stop.span
+        if start.degree < 2 or stop.degree < 2:
+            continue
         if a.start_lo <= NEVER or b.start_lo <= NEVER or FOREVER in (a.start_hi, b.start_hi):
             continue
         if rule.measured_in == str(SARC.CompletedYears):

@@ -95,11 +95,16 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class AnchorDay:
-    """An anchor resolved for one patient: when, how it was found, and in which facts."""
+    """An anchor resolved for one patient: when, how it was found, and in which facts.
+
+    ``degree`` tells whether there is such a day at all: 2 certainly, 1 possibly (then ``span``
+    says when, if there is), 0 not on record.
+    """
 
     span: Span
     how: str
     items: tuple[Item, ...] = ()
+    degree: int = 2
 
 
 @dataclass(frozen=True, slots=True)
