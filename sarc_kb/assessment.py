@@ -98,7 +98,11 @@ class CriterionResult:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What the assessment was made with: everything needed to make it again."""
+    """What the assessment was made with: everything needed to make it again.
+
+    ``changed`` names what the caller set: policies, readings, histories vouched for, answers given
+    for the whole study.
+    """
 
     engine: str
     engine_version: str
@@ -114,6 +118,7 @@ class Provenance:
     facts_void: int
     facts_after_as_of: int
     facts_unused: int
+    changed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

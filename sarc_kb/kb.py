@@ -149,7 +149,9 @@ class KnowledgeBase:
                 graph.add(triple)
         chosen = apply_readings(graph, readings or {})
         apply_policies(graph, policies or {})
-        return compile_trial(graph, self.terms, chosen)
+        set_here = (*(policies or {}).items(), *(readings or {}).items())
+        changed = tuple(f"{name}={value}" for name, value in set_here)
+        return compile_trial(graph, self.terms, chosen, changed)
 
     def default_trial(self) -> str:
         """Return the id of the only trial there is.
@@ -258,6 +260,11 @@ class KnowledgeBase:
                 facts_void=prepared.void,
                 facts_after_as_of=prepared.later,
                 facts_unused=0,
+                changed=(
+                    *trial.changed,
+                    *(f"complete: {name}" for name in complete),
+                    *(f"answer {name}={word}" for name, word in (attested or {}).items()),
+                ),
             )
             return assess(prepared, readings.refuted, readings.unproven, provenance)
         except (InputError, EngineError) as failure:

@@ -317,6 +317,7 @@ class Trial:
     statement_tolerance: int
     labels: Mapping[str, str]
     chosen_readings: tuple[tuple[str, str], ...]
+    changed: tuple[str, ...]
     graph: Graph = field(repr=False)
 
     def children(self, iri: str) -> tuple[str, ...]:
@@ -464,13 +465,20 @@ def _unknown(where: str, found: str, what: str, known: list[str]) -> Finding:
     )
 
 
-def compile_trial(graph: Graph, terms: Terminology, readings: tuple[tuple[str, str], ...]) -> Trial:
+def compile_trial(
+    graph: Graph,
+    terms: Terminology,
+    readings: tuple[tuple[str, str], ...],
+    changed: tuple[str, ...] = (),
+) -> Trial:
     """Return the compiled rule base of the one trial in ``graph`` (terms of the ontology included).
+
+    ``readings`` are those in force, ``changed`` says what the caller set.
 
     Raises:
         RuleBaseError: something a rule names does not exist, or a rule has no readable form.
     """
-    return _Compiler(graph, terms).run(readings)
+    return _Compiler(graph, terms).run(readings, changed)
 
 
 class _Compiler:
@@ -507,7 +515,7 @@ class _Compiler:
         self.faults.append(Finding(code, "error", local_name(str(where)), found, why, fix))
 
     # -- the parts -----------------------------------------------------------------------------
-    def run(self, readings: tuple[tuple[str, str], ...]) -> Trial:
+    def run(self, readings: tuple[tuple[str, str], ...], changed: tuple[str, ...]) -> Trial:
         graph = self.graph
         trials = self.typed(SARC.Trial)
         if len(trials) != 1:
@@ -585,6 +593,7 @@ class _Compiler:
             statement_tolerance=tolerance,
             labels={str(s): " ".join(str(o).split()) for s, o in graph.subject_objects(RDFS.label)},
             chosen_readings=readings,
+            changed=changed,
             graph=graph,
         )
         if self.faults:

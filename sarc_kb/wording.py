@@ -150,7 +150,15 @@ def rests_on(
     if ground.answers and outcome is not Outcome.UNDETERMINED:
         for answer in ground.answers:
             out[f"answer: {local_name(answer.subject)} ({', '.join(answer.item.sources)})"] = None
-    for item in ground.evidence:
+    items = list(ground.evidence)
+    if clause.component == "none" and clause.role is not None and outcome is Outcome.PASS:
+        # What is passed over by a default counts as much as what is read by one.
+        items += [
+            i
+            for i in prepared.members(clause.role.concept_set)
+            if i.rests_on and prepared.within(i, clause.role.window)
+        ]
+    for item in items:
         for rest in item.rests_on:
             name = local_name(rest) if rest.startswith(("http:", "https:")) else rest
             out[f"default: {name}"] = None

@@ -175,6 +175,7 @@ ANNA = Assessment(
         facts_void=1,
         facts_after_as_of=0,
         facts_unused=2,
+        changed=("laboratory-look-back=14",),
     ),
 )
 BOB = Assessment(
@@ -599,8 +600,8 @@ warning DATA012  no mapping for x (2 times, the first is shown)
   fix      map it
 
 Made with  sarc-kb 2; knowledge base 3 (fedcba987654); pyshacl 1; input anna.json
-  (0123456789ab); as of 2024-03-01; 3 clauses; 7 facts; 1 void; 0 later; 2 unused;
-  laboratory-look-back = 14
+  (0123456789ab); as of 2024-03-01; set by the caller: laboratory-look-back=14; 3 clauses; 7
+  facts; 1 void; 0 later; 2 unused; laboratory-look-back = 14
 """
     )
 

@@ -298,6 +298,7 @@ def _provenance(report: URIRef, p: Provenance | None, knowledge_base: KnowledgeB
     yield report, SARC.assessedAsOf, _date(p.as_of)
     yield from ((report, SARC.policySetting, _text("=".join(row))) for row in p.policies)
     yield from ((report, SARC.readingChosen, _text("=".join(row))) for row in p.readings)
+    yield from ((report, SARC.setByCaller, _text(x)) for x in p.changed)
     for anchor, day, how in p.anchors:
         yield report, SARC.anchorDate, _text(f"{anchor}={day} ({how})")
     yield report, SARC.clausesEvaluated, Literal(p.clauses_evaluated)

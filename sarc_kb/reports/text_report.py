@@ -205,6 +205,7 @@ class _Page:
             f"{p.engine} {p.engine_version}".strip(),
             f"input {p.input_origin} ({p.input_sha256[:12]})",
             f"as of {p.as_of}",
+            *(["set by the caller: " + ", ".join(p.changed)] if p.changed else []),
             f"{p.clauses_evaluated} clauses",
             f"{p.facts_read} facts",
             f"{p.facts_void} void",
