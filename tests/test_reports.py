@@ -600,8 +600,8 @@ warning DATA012  no mapping for x (2 times, the first is shown)
   fix      map it
 
 Made with  sarc-kb 2; knowledge base 3 (fedcba987654); pyshacl 1; input anna.json
-  (0123456789ab); as of 2024-03-01; set by the caller: laboratory-look-back=14; 3 clauses; 7
-  facts; 1 void; 0 later; 2 unused; laboratory-look-back = 14
+  (0123456789ab); as of 2024-03-01; set by the caller: laboratory-look-back=14; 3 clauses;
+  7 facts; 1 void; 0 later; 2 unused; laboratory-look-back = 14
 """
     )
 
