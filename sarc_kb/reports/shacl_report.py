@@ -195,7 +195,12 @@ def _results(a: Assessment) -> Iterator[tuple[str, CriterionResult | ClauseResul
     for criterion in a.criteria:
         if criterion.outcome is Outcome.PASS:
             continue
-        open_clauses = [c for c in criterion.clauses if c.outcome is not Outcome.PASS]
+        # A failed alternative of something that passes keeps nobody from conforming.
+        open_clauses = [
+            c
+            for c in criterion.clauses
+            if c.id in criterion.decided_by or c.outcome is Outcome.UNDETERMINED
+        ]
         if criterion.denied_by or not open_clauses:
             yield _criterion_name(criterion), criterion
         yield from ((clause.id, clause) for clause in open_clauses)
