@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
+from sarc_kb.dates import DAY, FOREVER, NEVER
 from sarc_kb.prepare.model import (
     BY_DEFAULT,
     Item,
+    Span,
     qualifier_degree,
     window_degree,
 )
@@ -81,6 +83,15 @@ def refine(p: Preparation, item: Item, rule: Derivation) -> bool:
     return True
 
 
+def _next_day(p: Preparation, span: Span) -> Span:
+    """Return the midnight that ends the day on which ``span`` starts, by the record's clocks."""
+    if span.start_lo <= NEVER or span.start_hi >= FOREVER:
+        return span
+    lo, hi = span.start_lo + 1, span.start_hi + 1
+    least, most = p.offsets
+    return Span(lo, hi, lo, hi, lo * DAY - most, hi * DAY - least)
+
+
 def narrowed(p: Preparation, coded: Coded, term: str) -> Coded:
     return p.terms.code((*sorted(coded.certain), term))
 
@@ -104,6 +115,8 @@ def imply(p: Preparation, item: Item, rule: Derivation, degree: int) -> Item | N
     span = item.span
     if rule.as_default:
         span = BY_DEFAULT
+    if rule.from_next_day:
+        span = _next_day(p, span)
     return p.derived(
         rule,
         rule.gives,
