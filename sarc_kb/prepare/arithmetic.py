@@ -47,18 +47,25 @@ def _degree(p: Preparation, item: Item, iri: str, rule: Derivation) -> int:
 
 
 def _complete(p: Preparation, rule: Derivation) -> bool:
-    """Whether all that the rule's window has seen so far is on record."""
+    """Whether all that the rule's window has seen so far is on record, and no more is to come."""
     assert rule.window is not None
     days = p.windows[rule.window]
     seen = WindowDays(days.start_lo, days.start_hi, p.as_of, p.as_of)
-    return rule.settled_by is not None and p.covering(rule.settled_by, seen) is not None
+    if rule.settled_by is None or p.covering(rule.settled_by, seen) is None:
+        return False
+    return not any(r.span.end_hi > p.as_of for r in _during(p, rule))
+
+
+def _during(p: Preparation, rule: Derivation) -> list[Item]:
+    """Return the facts of what goes on while the rule's values grow."""
+    return [i for i in p.items if rule.during and _degree(p, i, rule.during, rule)]
 
 
 def _keep_running(p: Preparation, rule: Derivation) -> None:
     """Open values upwards that were recorded while more may have come."""
-    if rule.during is None or _complete(p, rule):
+    if _complete(p, rule):
         return
-    running = [i for i in p.items if _degree(p, i, rule.during, rule)]
+    running = _during(p, rule)
     for number, item in enumerate(p.items):
         if not any(p.in_set(item, c) for c in rule.of) or item.interval.hi >= INFINITY:
             continue

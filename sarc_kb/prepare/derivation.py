@@ -73,8 +73,9 @@ def refine(p: Preparation, item: Item, rule: Derivation) -> bool:
         new = replace(new, values=narrowed(p, new.values, rule.adds_value), has_value=True)
     if rule.adds_concept:
         new = replace(new, terms=narrowed(p, new.terms, rule.adds_concept))
-    if rule.axis and rule.axis_value and rule.axis not in new.axes:
-        new = replace(new, axes={**new.axes, rule.axis: Coded(frozenset((rule.axis_value,)))})
+    if rule.axis and rule.axis not in new.axes:
+        value = new.terms if rule.value_from_concept else Coded(frozenset((rule.axis_value or "",)))
+        new = replace(new, axes={**new.axes, rule.axis: value})
     if new == item:
         return False
     if rule.rests_on:
@@ -83,13 +84,13 @@ def refine(p: Preparation, item: Item, rule: Derivation) -> bool:
     return True
 
 
-def _next_day(p: Preparation, span: Span) -> Span:
-    """Return the midnight that ends the day on which ``span`` starts, by the record's clocks."""
-    if span.start_lo <= NEVER or span.start_hi >= FOREVER:
+def _end_of_day(p: Preparation, span: Span) -> Span:
+    """Return the last minute of the day on which ``span`` starts, by the record's clocks."""
+    lo, hi = span.start_lo, span.start_hi
+    if lo <= NEVER or hi >= FOREVER:
         return span
-    lo, hi = span.start_lo + 1, span.start_hi + 1
     least, most = p.offsets
-    return Span(lo, hi, lo, hi, lo * DAY - most, hi * DAY - least)
+    return Span(lo, hi, lo, hi, (lo + 1) * DAY - 1 - most, (hi + 1) * DAY - 1 - least)
 
 
 def narrowed(p: Preparation, coded: Coded, term: str) -> Coded:
@@ -109,14 +110,14 @@ def imply(p: Preparation, item: Item, rule: Derivation, degree: int) -> Item | N
         values, has_value = item.terms, True
     elif rule.value_from_axis is not None:
         coded = item.axes.get(rule.value_from_axis)
-        if coded is None:
+        if coded is None and not rule.even_if_silent:
             return None
-        values, has_value = coded, True
+        values, has_value = coded or Coded(), coded is not None
     span = item.span
     if rule.as_default:
         span = BY_DEFAULT
-    if rule.from_next_day:
-        span = _next_day(p, span)
+    if rule.at_end_of_day:
+        span = _end_of_day(p, span)
     return p.derived(
         rule,
         rule.gives,

@@ -191,8 +191,7 @@ def _daily(
         least = Decimal(len(moments))
         most = INFINITY
         if record.covers(day, day):
-            others = [u for u in uses if u not in members and _may_touch(u, day)]
-            most = least + len(others) if all(u.single for u in (*others, *members)) else INFINITY
+            most = least + sum(_may_touch(u, day) for u in uses if u not in members)
         first = members[0].first
         span = Span(day, day, day, day, first.minute_lo, members[-1].first.minute_hi)
         yield p.derived(

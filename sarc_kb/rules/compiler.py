@@ -594,7 +594,8 @@ class _Compiler:
                 for name in ("fromCreatinine", "fromWeight", "fromSex", "fromBirth")
                 if self.graph.value(node, SARC[name]) is not None
             ),
-            from_next_day=self.flag(node, SARC.fromNextDay),
+            at_end_of_day=self.flag(node, SARC.atEndOfDay),
+            even_if_silent=self.flag(node, SARC.evenIfSilent),
             operands=self._list(node, SARC.operands),
             of_recorded=self.flag(node, SARC.ofRecorded),
             during=self.iri(node, SARC.during),

@@ -267,7 +267,8 @@ class Derivation:
     measured_in: str | None = None
     settled_by: str | None = None
     inputs: tuple[tuple[str, str], ...] = ()
-    from_next_day: bool = False
+    at_end_of_day: bool = False
+    even_if_silent: bool = False
     operands: tuple[str, ...] = ()
     of_recorded: bool = False
     during: str | None = None
