@@ -78,5 +78,6 @@ def prepare(
         void=p.void,
         later=p.later,
     )
-    answer(p, prepared)
+    if trial.course is None:  # answers are about eligibility
+        answer(p, prepared)
     return prepared

@@ -129,7 +129,8 @@ def _combine(p: Preparation, rules: Iterable[Derivation]) -> None:
             value = operands[0][0]
             for other, _ in operands[1:]:
                 value = _OPERATIONS[rule.kind](value, other)
-            _give(p, rule, tuple(dict.fromkeys(i for _, items in operands for i in items)), value)
+            parents = {i.id: i for _, items in operands for i in items}
+            _give(p, rule, tuple(parents.values()), value)
             todo.remove(rule)
             progress = True
 

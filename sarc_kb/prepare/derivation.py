@@ -28,20 +28,21 @@ def derive(p: Preparation, *, windowed: bool) -> None:
     ]
     if not windowed and not rules:
         return
-    done: set[tuple[str, str]] = set()
+    done: set[tuple[str, str | None, str]] = set()
     for _ in range(8):
         changed = False
         for rule in rules:
             for item in list(p.items):
-                if (rule.iri, item.id) in done or rule.iri == item.derived_by:
+                key = (rule.iri, rule.gives, item.id)
+                if key in done or rule.iri == item.derived_by:
                     continue
                 degree = matches(p, item, rule)
                 if rule.kind == "Refinement":
                     if degree == 2:
-                        done.add((rule.iri, item.id))
+                        done.add(key)
                         changed |= refine(p, item, rule)
                 elif degree:
-                    done.add((rule.iri, item.id))
+                    done.add(key)
                     derived = imply(p, item, rule, degree)
                     if derived is not None:
                         p.items.append(derived)
@@ -52,6 +53,8 @@ def derive(p: Preparation, *, windowed: bool) -> None:
 
 def matches(p: Preparation, item: Item, rule: Derivation) -> int:
     degree = p.in_set(item, rule.source)
+    if any(qualifier_degree(item, q, p.trial, p.terms) == 2 for q in rule.unless):
+        degree = 0
     if degree and rule.accepted != ANY:
         accepted = (
             p.trial.set_of(rule.accepted).degree(item.values, p.terms) if item.has_value else 1

@@ -51,6 +51,11 @@ class _Use:
         return self.degree == 2 and interval.lo == interval.hi
 
     @property
+    def floating(self) -> bool:
+        """Whether it may lie before or after others: its days or whether it was are not known."""
+        return self.degree < 2 or self.first.start_lo != self.first.start_hi
+
+    @property
     def single(self) -> bool:
         return self.last == self.first
 
@@ -137,7 +142,14 @@ def _levels(series: DoseSeries, dose: Interval) -> Coded:
     """Return the levels that a dose may be on."""
     if dose.lo == dose.hi:
         return _named(series, _level(series, dose.lo))
-    possible = {x.iri for x in series.levels if x.most >= dose.lo and x.least <= dose.hi}
+    possible = {
+        x.iri
+        for x in series.levels
+        if (x.most > dose.lo or (x.most == dose.lo and not dose.lo_open))
+        and (x.least < dose.hi or (x.least == dose.hi and not dose.hi_open))
+    }
+    if not possible:
+        return Coded(frozenset((_OTHER_LEVEL,)))
     return Coded(general=frozenset(possible | {_OTHER_LEVEL}))
 
 
@@ -213,6 +225,7 @@ def _changes(
 ) -> Iterator[Item]:
     exact = [u for u in uses if u.exact]
     vague = [u for u in uses if not u.exact]
+    floating = [u for u in exact if u.floating]
     amounts = {u.item.interval.lo for u in exact}
     for a, b in pairwise(exact):
         x, y = a.item.interval.lo, b.item.interval.lo
@@ -224,7 +237,11 @@ def _changes(
         if _overlap(a, b):
             # Nobody knows which came first: the change may be this one or the opposite.
             values, axes, sure = Coded(general=frozenset((kind, _kind(series, y, x)))), {}, False
-        elif _open_between(record, a, b) or any(_between(a, u, b) for u in vague):
+        elif _open_between(record, a, b) or any(
+            _between(a, u, b)
+            for u in (*vague, *(exact if a.floating or b.floating else floating))
+            if u not in (a, b)
+        ):
             # Down it went for certain, by which way nobody knows; up likewise.
             values, axes = Coded(frozenset((_REDUCED if y < x else _INCREASED,))), {}
         else:
@@ -296,7 +313,7 @@ def _open_between(record: _Record, a: _Use, b: _Use) -> bool:
 def _pauses(
     p: Preparation, series: DoseSeries, rule: Derivation, uses: list[_Use], record: _Record
 ) -> Iterator[Item]:
-    known = [u for u in uses if u.degree == 2 and u.last is not None]
+    known = [u for u in uses if not u.floating and u.last is not None]
     vague = [u for u in uses if u not in known]
     for a, b in pairwise(known):
         assert a.last is not None
@@ -323,10 +340,10 @@ def _placed(
     """Return an event with the level that was in force when it began, if that is certain."""
     if _LEVEL in item.axes or not p.in_set(item, series.events):
         return item
-    if item.interval.lo == item.interval.hi:
-        level = _named(series, _level(series, item.interval.lo))  # the event names its dose
-        return replace(item, axes={**item.axes, _LEVEL: level})
-    before = [u for u in uses if u.first.start_lo <= item.span.start_hi]
+    if any(p.terms.quantity_of(t) for t in item.terms.certain):
+        # The event names its dose, or nobody knows which it is about.
+        return replace(item, axes={**item.axes, _LEVEL: _levels(series, item.interval)})
+    before = [u for u in uses if u.first.minute_lo <= item.span.minute_hi]
     certain = [u for u in before if u.exact and u.first.minute_hi <= item.span.minute_lo]
     if not certain:
         return item

@@ -595,6 +595,7 @@ class _Compiler:
                 if self.graph.value(node, SARC[name]) is not None
             ),
             at_end_of_day=self.flag(node, SARC.atEndOfDay),
+            unless=tuple(sorted(str(q) for q in self.graph.objects(node, SARC.unless))),
             even_if_silent=self.flag(node, SARC.evenIfSilent),
             operands=self._list(node, SARC.operands),
             of_recorded=self.flag(node, SARC.ofRecorded),
