@@ -353,6 +353,20 @@ def _calendar_degree(
     return 1 if any(calendar.holds(d, a) for a in anchors for d in possible) else 0
 
 
+def gap_degree(first: Item, second: Item, gap: tuple[int, int]) -> int:
+    """Return 2 if ``second`` certainly lies within ``gap`` minutes after ``first``, 1 if possibly,
+    else 0; one moment, however often it was read, is no two."""
+    if first.id == second.id:
+        return 0
+    a, b = first.span, second.span
+    if a.minute_lo == a.minute_hi == b.minute_lo == b.minute_hi:
+        return 0
+    least, most = b.minute_lo - a.minute_hi, b.minute_hi - a.minute_lo
+    if least >= gap[0] and most <= gap[1]:
+        return 2
+    return 1 if most >= gap[0] and least <= gap[1] else 0
+
+
 UNKNOWN = Span(NEVER, FOREVER, NEVER, FOREVER, LONG_AGO, FOREVER * DAY)
 """Some time, nobody knows when."""
 
