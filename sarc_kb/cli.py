@@ -1,7 +1,8 @@
 """The command line: thin, and quick to start. Exit codes are the contract with pipelines.
 
-0 all pass; 1 some criterion fails; 3 none fails but something is undetermined; 2 could not run, or
-could not judge some patient; 130 interrupted.
+0 all pass; 1 some criterion fails, or the course of treatment breaks an order or a prohibition; 3
+neither, but something is undetermined; 2 could not run, or could not judge some patient; 130
+interrupted. A deviation of the course is a warning and changes no exit code.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from sarc_kb.errors import Finding, SarcError, UsageError
 if TYPE_CHECKING:
     from sarc_kb.assessment import AssessmentSet
     from sarc_kb.kb import KnowledgeBase
+    from sarc_kb.rules import Trial
 
 PASS, FAIL, COULD_NOT, UNDETERMINED, INTERRUPTED = 0, 1, 2, 3, 130
 _STANDARD_OUTPUT = "standard output"
@@ -32,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sarc-kb",
         description="Judge patient records by clinical-trial rules that are held as data.",
-        epilog="Exit codes: 0 all pass, 1 a criterion fails, 3 none fails but something is undetermined, 2 could not run or judge.",
+        epilog="Exit codes: 0 all pass, 1 a criterion fails or treatment breaks an order, 3 neither but something is undetermined, 2 could not run or judge.",
     )
     parser.add_argument("--version", action="version", version=f"sarc-kb {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -70,6 +72,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         default="pyshacl",
         help="SHACL processor: pyshacl, pyshifty, pyshacl-turbo",
+    )
+    validate.add_argument(
+        "--only",
+        choices=("eligibility", "treatment"),
+        help="judge and report that part alone (default: treatment too, where it is on record)",
     )
     validate.add_argument(
         "--format", choices=FORMATS, default="text", help="report format (default: text)"
@@ -118,11 +125,13 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         help="choose a reading of the register of ambiguities",
     )
+    _rules_part(shapes)
     shapes.add_argument("--output", "-o", metavar="FILE")
 
     prepare = commands.add_parser("prepare", help="write the prepared graph that those shapes read")
     prepare.add_argument("files", nargs=1, metavar="FILE")
     _common(prepare)
+    _rules_part(prepare)
     prepare.add_argument("--entry-date", metavar="DATE")
     prepare.add_argument("--as-of", metavar="DATE")
     prepare.add_argument("--complete", metavar="KIND[,KIND]", default="")
@@ -132,6 +141,15 @@ def build_parser() -> argparse.ArgumentParser:
     completion = commands.add_parser("completion", help="print a shell completion script")
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
     return parser
+
+
+def _rules_part(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--only",
+        choices=("eligibility", "treatment"),
+        default="eligibility",
+        help="which part of the rules (default: eligibility)",
+    )
 
 
 def _common(parser: argparse.ArgumentParser, *, readings: bool = True) -> None:
@@ -263,7 +281,13 @@ def _validate(options: argparse.Namespace) -> int:
         for record in records:
             assessments.append(
                 kb.assess_record(
-                    record, trial, engine, as_of=as_of, complete=complete, attested=attested
+                    record,
+                    trial,
+                    engine,
+                    as_of=as_of,
+                    complete=complete,
+                    attested=attested,
+                    only=options.only,
                 )
             )
             progress.step()
@@ -275,16 +299,19 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _exit_code(result: AssessmentSet) -> int:
-    from sarc_kb.assessment import Outcome, Verdict
+    from sarc_kb.assessment import Conclusion, Outcome, Verdict
 
     if any(f.severity == "error" for f in result.run_findings) or not result.assessments:
         return COULD_NOT
     if any(a.verdict is Verdict.ERROR for a in result.assessments):
         return COULD_NOT
     outcomes = {c.outcome for a in result.assessments for c in a.criteria}
-    if Outcome.FAIL in outcomes:
+    courses = {a.treatment.conclusion for a in result.assessments if a.treatment is not None}
+    if Outcome.FAIL in outcomes or Conclusion.VIOLATION in courses:
         return FAIL
-    return UNDETERMINED if Outcome.UNDETERMINED in outcomes else PASS
+    if Outcome.UNDETERMINED in outcomes or Conclusion.UNDETERMINED in courses:
+        return UNDETERMINED
+    return PASS
 
 
 def _render(result: AssessmentSet, options: argparse.Namespace, kb: KnowledgeBase) -> str:
@@ -303,7 +330,8 @@ def _render(result: AssessmentSet, options: argparse.Namespace, kb: KnowledgeBas
             shacl_report.render_turtle if options.format == "turtle" else shacl_report.render_jsonld
         )
         trial = kb.compile(options.trial)
-        return render(result, components={c.iri: c.component_iri for c in trial.clauses.values()})
+        clauses = [c for part in trial.parts for c in part.clauses.values()]
+        return render(result, components={c.iri: c.component_iri for c in clauses})
     from sarc_kb.reports.text_report import render_text
 
     to_terminal = options.output is None and sys.stdout.isatty()
@@ -480,7 +508,8 @@ def _shapes(options: argparse.Namespace) -> int:
         policies=_pairs("--policy", options.policy),
         readings=_pairs("--reading", options.reading),
     )
-    graph = exported_shapes(trial, kb.root / "shapes" / "components", options.component_reading)
+    part = _part(trial, options.only)
+    graph = exported_shapes(part, kb.root / "shapes" / "components", options.component_reading)
     _write(stable_turtle(graph), options.output)
     return PASS
 
@@ -491,6 +520,7 @@ def _prepare(options: argparse.Namespace) -> int:
     from sarc_kb.kb import option_date, with_entry_dates
     from sarc_kb.reports.turtle import stable_turtle
     from sarc_kb.sources.read import read_sources
+    from sarc_kb.treatment import last_day
 
     kb = _knowledge_base(options)
     trial = kb.compile(
@@ -513,15 +543,40 @@ def _prepare(options: argparse.Namespace) -> int:
                 "give one patient a file",
             )
         )
+    part = _part(trial, options.only)
+    as_of = option_date("--as-of", options.as_of)
+    if part.course is not None and as_of is None:
+        as_of = last_day(records[0])
     prepared = kb.prepare(
         records[0],
-        trial,
-        as_of=option_date("--as-of", options.as_of),
+        part,
+        as_of=as_of,
         complete=tuple(filter(None, options.complete.split(","))),
         attested=_pairs("--attest", options.attest),
     )
     _write(stable_turtle(prepared_graph(prepared)), options.output)
     return PASS
+
+
+def _part(trial: Trial, only: str) -> Trial:
+    """Return the part of a trial's rules that is asked for.
+
+    Raises:
+        UsageError: the trial has no such part.
+    """
+    part = trial if only == "eligibility" else trial.treatment
+    if part is None:
+        raise UsageError(
+            Finding(
+                "USE014",
+                "error",
+                f"--only {only}",
+                "this trial has no rules about treatment",
+                "there is nothing to write",
+                "leave the option out",
+            )
+        )
+    return part
 
 
 def _completion(options: argparse.Namespace) -> int:

@@ -268,6 +268,8 @@ def _doubt(prepared: Prepared, item: Item, role: Role) -> str:
     if item.problem and role.bounds.used:
         return f"{item.problem}: record a usable value"
     if not item.sure:
+        if item.parents and all(p.sure for p in item.parents):
+            return "possible only, by what the record leaves open: record it exactly"
         return "only suspected: confirm or refute it"
     if prepared.in_set(item, role.concept_set) == 1:
         return f"recorded only in general terms: say whether it is {trial.label(role.concept_set, terms)}"
@@ -312,6 +314,11 @@ def window_text(prepared: Prepared, iri: str) -> str:
     days = prepared.windows[iri]
     if days.start_lo <= NEVER and days.end_hi >= FOREVER:
         return "at a time that cannot be worked out yet"
+    if days.calendar is not None:
+        label = prepared.trial.label(iri, prepared.terms)
+        return f"on {label}, from {iso(days.start_lo)}"
+    if days.end_hi >= FOREVER:
+        return f"from {iso(days.start_lo)} on"
     if days.start_lo <= NEVER:
         return f"up to {iso(days.end_lo)}"
     if days.start_lo != days.start_hi:

@@ -175,6 +175,8 @@ def _structure(kb: RuleBase, own: Graph, cases: Graph) -> list[Finding]:
     for cls in (SARC.Axis, SARC.Anchor, SARC.Scope):
         for s in kb.terms.graph.subjects(RDF.type, cls):
             data.add((s, RDF.type, cls))
+    for s in kb.terms.graph.subjects(RDF.type, SARC.DerivedAxis):
+        data.add((s, RDF.type, SARC.Axis))
     shapes = Graph().parse(kb.root / "shapes" / "rule.ttl", format="turtle")
     found = []
     for focus, path, message, value in meta_results(data, shapes):

@@ -283,14 +283,14 @@ def _track(
     items = [
         i
         for i in prepared.members(track.shows)
-        if not i.parents and window_degree(i.span, window, True)
+        if i.derived_by is None and window_degree(i.span, window, True)
     ]
     items.sort(key=lambda i: (i.span.minute_lo, i.span.minute_hi, i.id))
     groups: list[list[Item]] = []
     texts: list[tuple[str, tuple[str, ...]]] = []
     for item in items:
         rules = tuple(sorted({r for s in item.sources for r in told.get(s, ())}))
-        shown = (_text(prepared, item), rules)
+        shown = (_text(prepared, item, track.label), rules)
         if groups and texts[-1] == shown and _point(item) and _point(groups[-1][-1]):
             groups[-1].append(item)
         else:
@@ -328,11 +328,13 @@ def _day(lo: int, hi: int) -> str:
     return iso(lo) if lo == hi else f"{iso(lo)} to {iso(hi)}"
 
 
-def _text(prepared: Prepared, item: Item) -> str:
-    """Return what a fact says, in one line: what, how much, and its attributes."""
+def _text(prepared: Prepared, item: Item, track: str) -> str:
+    """Return what a fact says, in one line: what (unless the track says it), how much, and its
+    attributes."""
     shown = evidence_of(prepared, item)
-    value = " ".join(x for x in (shown.value, shown.unit) if x)
-    parts = [f"{shown.label} {value}".strip()]
+    value = " ".join(x for x in (shown.value, shown.unit) if x and x != "1")
+    said = shown.label == track or value.startswith(shown.label)
+    parts = [value if said and value else f"{shown.label} {value}".strip()]
     for axis in sorted(item.axes):
         known = sorted(item.axes[axis].certain)
         if known and axis not in _UNTOLD:

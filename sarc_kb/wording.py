@@ -42,10 +42,19 @@ def limit_text(prepared: Prepared, clause: Clause) -> str:
     other = (
         f"{trial.label(clause.second.concept_set, terms)} {clause.second.bounds.text(unit)}".strip()
     )
-    gap = f"within {clause.gap[1]} minutes"
+    gap = _gap_text(*clause.gap)
     if clause.component == "noPair":
         return f"no {what} {allowed} and {other} {gap}{window}".replace("  ", " ")
     return f"every {what} {allowed} has {other} {gap}{window}".replace("  ", " ")
+
+
+def _gap_text(least: int, most: int) -> str:
+    """Return how the second of a pair lies to the first, as people write it."""
+    if -least == most:
+        return f"within {most} minutes"
+    if most <= 0:
+        return "at the same time or before it"
+    return "after it" if least > 0 else "at the same time or after it"
 
 
 def message_text(
@@ -196,9 +205,15 @@ def evidence_of(prepared: Prepared, item: Item) -> Evidence:
         ):
             rule_value = f"{text} {item.unit}".strip()
     elif item.derived_by is not None and item.values.readable:
-        value = ", ".join(
+        joined = ", " if item.values.certain else " or "
+        value = joined.join(
             sorted(terms.label(v) for v in (item.values.certain or item.values.general))
         )
+        numbers = [p for p in item.parents if p.interval.known]
+        if len(numbers) == len(item.parents) == 2:
+            # Made of two numbers: what they are says more than the word for it.
+            said = [f"{_interval_text(p.interval)} {p.unit}".strip() for p in numbers]
+            value = f"{value}, {said[0]} to {said[1]}"
     return Evidence(
         source=", ".join(item.sources),
         concept=iri,

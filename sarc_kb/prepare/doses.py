@@ -157,7 +157,7 @@ def _doses(p: Preparation, series: DoseSeries, rule: Derivation, use: _Use) -> I
     axes = {**use.item.axes, _LEVEL: _levels(series, use.item.interval)}
 
     def dose(span: Span, sure: bool) -> Item:
-        return p.derived(
+        made = p.derived(
             rule,
             series.dose,
             (use.item,),
@@ -166,6 +166,7 @@ def _doses(p: Preparation, series: DoseSeries, rule: Derivation, use: _Use) -> I
             sure=sure,
             axes=axes,
         )
+        return replace(made, unit=use.item.unit)
 
     yield dose(use.first, use.degree == 2)
     if use.single:
@@ -273,7 +274,6 @@ def _change(
         span=uses[-1].first,
         values=values,
         has_value=True,
-        interval=uses[-1].item.interval,
         sure=sure,
         axes=axes,
     )

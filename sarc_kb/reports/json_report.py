@@ -17,6 +17,7 @@ from sarc_kb.assessment import (
     KnowledgeBaseInfo,
     Outcome,
     Provenance,
+    TreatmentAssessment,
 )
 from sarc_kb.errors import Finding
 from sarc_kb.namespaces import BASE
@@ -24,7 +25,7 @@ from sarc_kb.reports.escaping import visible_in_json
 
 SCHEMA = BASE + "schema/assessments/1"
 
-# What the members of the tuples in `Provenance` are called.
+# What the members of tuples of tuples are called.
 _PAIRS = {
     "policies": ("policy", "value"),
     "readings": ("ambiguity", "reading"),
@@ -75,9 +76,10 @@ def plain(value: object) -> object:
     if not is_dataclass(value):
         return value
     members = {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Provenance):
+    if isinstance(value, (Provenance, TreatmentAssessment)):
         for name, parts in _PAIRS.items():
-            members[name] = [dict(zip(parts, row, strict=True)) for row in getattr(value, name)]
+            if name in members:
+                members[name] = [dict(zip(parts, row, strict=True)) for row in getattr(value, name)]
     return members
 
 

@@ -10,24 +10,35 @@ from rdflib import Graph, URIRef
 from sarc_kb.errors import Finding, UsageError
 from sarc_kb.namespaces import RDF, SARC, compact, local_name
 from sarc_kb.reports.escaping import visible
-from sarc_kb.rules import ANY, EVER, Clause, Role, Trial
+from sarc_kb.rules import ANY, EVER, Clause, Criterion, Role, Trial
 from sarc_kb.terminology import Terminology
 
 _WIDTH = 100
 
 
 def render_rules(trial: Trial, terms: Terminology) -> str:
-    """Return every criterion with its tree of clauses, one line each."""
+    """Return every criterion and treatment rule with its tree of clauses, one line each."""
     lines = [f"{trial.id}  {trial.title}", ""]
     for criterion in trial.criteria:
-        lines.append(f"{criterion.id}  {criterion.kind}: {criterion.text.label}")
-        lines += (
-            _tree(trial, terms, criterion.root, 1)
-            if criterion.root in trial.joins
-            else [f"    {clause_line(trial, terms, trial.clauses[criterion.root])}"]
-        )
+        lines += _rule_lines(trial, terms, criterion, criterion.kind)
     lines += ["", f"{len(trial.criteria)} criteria, {len(trial.clauses)} clauses"]
+    part = trial.treatment
+    if part is not None:
+        lines.append("")
+        for rule in part.criteria:
+            lines += _rule_lines(part, terms, rule, _words(rule.modality))
+        lines += [f"{d.id}  definition: {d.text.label}" for d in part.definitions]
+        lines += ["", f"{len(part.criteria)} treatment rules, {len(part.clauses)} clauses"]
     return "\n".join(lines)
+
+
+def _rule_lines(trial: Trial, terms: Terminology, rule: Criterion, kind: str) -> list[str]:
+    lines = [f"{rule.id}  {kind}: {rule.text.label}"]
+    if rule.compares is not None:
+        return [*lines, f"    {trial.clauses[rule.compares].id} as it came out at entry"]
+    if rule.root in trial.joins:
+        return [*lines, *_tree(trial, terms, rule.root, 1)]
+    return [*lines, f"    {clause_line(trial, terms, trial.clauses[rule.root])}"]
 
 
 def _tree(trial: Trial, terms: Terminology, node: str, depth: int) -> list[str]:
@@ -71,11 +82,14 @@ def render_rule(trial: Trial, terms: Terminology, rule: str, folder: Path) -> st
     Raises:
         UsageError: no such rule.
     """
+    definitions = trial.treatment.definitions if trial.treatment is not None else ()
+    definition = next((d for d in definitions if d.id == rule), None)
+    trial = next((part for part in trial.parts if rule in _names(part)), trial)
     criterion = next((c for c in trial.criteria if c.id == rule), None)
     clause = trial.clause_by_id(rule)
     join = next((j for j in trial.joins.values() if j.id == rule), None)
-    if criterion is None and clause is None and join is None:
-        known = [c.id for c in trial.criteria] + [c.id for c in trial.clauses.values()]
+    if criterion is None and clause is None and join is None and definition is None:
+        known = [n for part in trial.parts for n in _names(part)] + [d.id for d in definitions]
         raise UsageError(
             Finding(
                 "USE013",
@@ -88,9 +102,12 @@ def render_rule(trial: Trial, terms: Terminology, rule: str, folder: Path) -> st
         )
     if criterion is not None:
         text, iri = criterion.text, criterion.iri
-        kind = criterion.kind
+        kind = _kind(trial, criterion)
     elif clause is not None:
         text, iri, kind = clause.text, clause.iri, f"clause of {local_name(clause.criterion)}"
+    elif definition is not None:
+        text, iri = definition.text, definition.iri
+        kind = f"definition of {trial.label(definition.defines, terms)}"
     else:
         assert join is not None
         return "\n".join([f"{join.id}  {join.label}", "", *_tree(trial, terms, join.iri, 0)])
@@ -109,8 +126,12 @@ def render_rule(trial: Trial, terms: Terminology, rule: str, folder: Path) -> st
                 for name in text.resolves
             ],
         )
-    tree = _tree(trial, terms, iri, 0) if clause is None else [clause_line(trial, terms, clause)]
-    _section(lines, "The rule", tree, wrap=False)
+    if clause is not None:
+        _section(lines, "The rule", [clause_line(trial, terms, clause)], wrap=False)
+    elif criterion is not None:
+        _section(lines, "The rule", _tree(trial, terms, criterion.root, 0), wrap=False)
+    if criterion is not None and criterion.due:
+        _section(lines, "Not yet applicable", [trial.label(w, terms) for w in criterion.due])
     if clause is not None and clause.role is not None:
         needs = [
             f"facts: {trial.label(clause.role.concept_set, terms)} ({compact(clause.role.concept_set)})"
@@ -129,9 +150,28 @@ def render_rule(trial: Trial, terms: Terminology, rule: str, folder: Path) -> st
         _section(lines, "What it needs", needs)
     cases = read_cases(folder, iri)
     if cases:
-        _section(lines, f"Cases ({len(cases)})", [f"{o:<13}{n}: {b}" for n, o, b in cases])
-    _section(lines, "If it does not pass", [text.remedy])
+        _section(lines, f"Cases ({len(cases)})", [f"{o:<20} {n}: {b}" for n, o, b in cases])
+    _section(
+        lines,
+        "If it is not kept to" if trial.course is not None else "If it does not pass",
+        [text.remedy],
+    )
     return "\n".join(visible(line) for line in lines)
+
+
+def _names(trial: Trial) -> list[str]:
+    """Return the ids of a part's criteria, clauses and joins."""
+    names = [c.id for c in trial.criteria] + [c.id for c in trial.clauses.values()]
+    return list(dict.fromkeys([*names, *(j.id for j in trial.joins.values())]))
+
+
+def _kind(trial: Trial, criterion: Criterion) -> str:
+    if trial.course is None:
+        return criterion.kind
+    kind = f"treatment rule, {_words(criterion.modality)}"
+    return (
+        f"{kind}; judges {trial.clauses[criterion.root].id} again" if criterion.compares else kind
+    )
 
 
 def _words(name: str) -> str:
@@ -175,7 +215,7 @@ def read_cases(folder: Path, rule: str) -> list[tuple[str, str, str]]:
     return sorted(
         (
             local_name(str(case)),
-            local_name(str(graph.value(case, SARC.expected))).lower(),
+            _words(local_name(str(graph.value(case, SARC.expected)))),
             str(graph.value(case, SARC.because)),
         )
         for case in graph.subjects(RDF.type, SARC.BoundaryCase)

@@ -1,9 +1,11 @@
 """Assessments as SHACL validation reports, in Turtle and JSON-LD.
 
 Every assessment is one ``sh:ValidationReport``. A clause that fails or is undetermined, in a
-criterion that does not pass, is a ``sh:ValidationResult``; since silence is never a pass, every
-criterion and clause, passes included, also is a ``sarc:CriterionOutcome`` or
-``sarc:ClauseOutcome``. ``sh:conforms`` is true only for an eligible patient without results.
+criterion that does not pass, is a ``sh:ValidationResult``, and so is a treatment rule that is
+broken, departed from (``sh:Warning``) or undetermined; since silence is never a pass, every
+criterion, treatment rule and clause, passes included, also is a ``sarc:CriterionOutcome``,
+``sarc:TreatmentRuleOutcome`` or ``sarc:ClauseOutcome``. ``sh:conforms`` is true only for an
+eligible patient (or one whose treatment alone was asked for) without results.
 
 No node is blank. A report's IRI is made from its content without the place the input was read
 from, so equal content has an equal IRI; the parts of a report are fragments of it
@@ -36,6 +38,9 @@ from sarc_kb.assessment import (
     KnowledgeBaseInfo,
     Outcome,
     Provenance,
+    TreatmentAssessment,
+    TreatmentOutcome,
+    TreatmentResult,
     Verdict,
 )
 from sarc_kb.errors import Finding
@@ -59,6 +64,22 @@ _VERDICTS = {
     Verdict.INELIGIBLE: SARC.Ineligible,
     Verdict.UNDETERMINED: SARC.Undetermined,
     Verdict.ERROR: SARC.NotJudged,
+    Verdict.NOT_ASKED: SARC.NotAsked,
+}
+_TREATMENT = {
+    TreatmentOutcome.VIOLATION: SARC.Violation,
+    TreatmentOutcome.UNDETERMINED: SARC.Undetermined,
+    TreatmentOutcome.DEVIATION: SARC.Deviation,
+    TreatmentOutcome.NOT_YET_APPLICABLE: SARC.NotYetApplicable,
+    TreatmentOutcome.PERMITTED: SARC.Permitted,
+    TreatmentOutcome.NOT_RULED: SARC.NotRuled,
+    TreatmentOutcome.CONFORMANT: SARC.Conformant,
+}
+# What is only told is an outcome and no result: a result of any severity keeps from conforming.
+_TREATMENT_SEVERITIES = {
+    TreatmentOutcome.VIOLATION: SH.Violation,
+    TreatmentOutcome.UNDETERMINED: SARC.Undetermined,
+    TreatmentOutcome.DEVIATION: SH.Warning,
 }
 _NUMBER = re.compile(r"[+-]?[0-9]{1,40}(?:\.[0-9]{1,40})?")
 _DATES = (
@@ -166,7 +187,8 @@ def _report(
     results = list(_results(a))
     patient = _iri(a.patient_iri or a.patient, "patient")
     yield report, RDF.type, SH.ValidationReport
-    yield report, SH.conforms, Literal(a.verdict is Verdict.ELIGIBLE and not results)
+    may_conform = a.verdict in (Verdict.ELIGIBLE, Verdict.NOT_ASKED)
+    yield report, SH.conforms, Literal(may_conform and not results)
     yield report, SARC.verdict, _VERDICTS[a.verdict]
     yield report, SARC.assessedTrial, _iri(a.trial_iri, "trial")
     yield report, SARC.assessedPatient, patient
@@ -182,13 +204,18 @@ def _report(
     for criterion in a.criteria:
         yield from _criterion(report, criterion)
         for clause in criterion.clauses:
-            yield from _clause(report, clause)
+            yield from _clause(report, clause, clause.id)
+    if a.treatment is not None:
+        yield from _treatment(report, a.treatment)
     for name, part in results:
         yield from _result(_part(report, name), patient, part, components)
     yield from _findings(report, SARC.dataFinding, a.data_findings)
 
 
-def _results(a: Assessment) -> Iterator[tuple[str, CriterionResult | ClauseResult | Finding]]:
+Reported = CriterionResult | ClauseResult | TreatmentResult | Finding
+
+
+def _results(a: Assessment) -> Iterator[tuple[str, Reported]]:
     """Yield what keeps the patient from conforming, with the name of its node."""
     if a.error is not None:
         yield "error", a.error
@@ -204,6 +231,30 @@ def _results(a: Assessment) -> Iterator[tuple[str, CriterionResult | ClauseResul
         if criterion.denied_by or not open_clauses:
             yield _criterion_name(criterion), criterion
         yield from ((clause.id, clause) for clause in open_clauses)
+    for rule in a.treatment.rules if a.treatment is not None else ():
+        if rule.outcome in _TREATMENT_SEVERITIES:
+            yield rule.id, rule
+
+
+def _treatment(report: URIRef, treatment: TreatmentAssessment) -> Triples:
+    yield report, SARC.treatmentAsOf, _date(treatment.as_of)
+    yield report, SARC.treatmentConclusion, _text(treatment.conclusion.value)
+    for rule in treatment.rules:
+        name = f"treatment-{rule.id}"
+        node = _part(report, name)
+        yield report, SARC.treatmentRuleOutcome, node
+        yield node, RDF.type, SARC.TreatmentRuleOutcome
+        yield from _rule(node, rule)
+        yield from ((node, SARC.decidedBy, _text(clause)) for clause in rule.decided_by)
+        for clause in rule.clauses:
+            # A clause may stand in several rules, and in the part on eligibility too.
+            part = f"{name}-{clause.id}"
+            yield node, SARC.clauseOutcome, _part(report, part)
+            yield from _clause(report, clause, part)
+    for number, finding in enumerate(treatment.data_findings, start=1):
+        node = _part(report, f"treatment-finding-{number}")
+        yield report, SARC.dataFinding, node
+        yield from _finding(node, finding)
 
 
 def _criterion_name(criterion: CriterionResult) -> str:
@@ -219,8 +270,8 @@ def _criterion(report: URIRef, criterion: CriterionResult) -> Triples:
     yield from _evidence(report, _criterion_name(criterion), criterion.denied_by)
 
 
-def _clause(report: URIRef, clause: ClauseResult) -> Triples:
-    node = _part(report, clause.id)
+def _clause(report: URIRef, clause: ClauseResult, name: str) -> Triples:
+    node = _part(report, name)
     yield node, RDF.type, SARC.ClauseOutcome
     yield from _rule(node, clause)
     yield node, SARC.limit, _text(clause.limit)
@@ -229,23 +280,29 @@ def _clause(report: URIRef, clause: ClauseResult) -> Triples:
     yield from ((node, SARC.outcomeRestsOn, _text(text)) for text in clause.rests_on)
     yield from ((node, SARC.registerEntry, _text(text)) for text in clause.readings)
     yield node, SARC.factsRead, Literal(clause.facts_read)
-    yield from _evidence(report, clause.id, clause.evidence)
+    yield from _evidence(report, name, clause.evidence)
 
 
-def _rule(node: URIRef, part: CriterionResult | ClauseResult) -> Triples:
+def _rule(node: URIRef, part: CriterionResult | ClauseResult | TreatmentResult) -> Triples:
     yield node, SARC.ofRule, _iri(part.iri, "rule")
     yield node, RDFS.label, _text(part.label)
-    yield node, SARC.outcome, _OUTCOMES[part.outcome]
+    yield node, SARC.outcome, _outcome(part)
     yield node, SARC.message, _text(part.message)
     yield node, SARC.sourceText, _text(part.source_text)
     yield node, SARC.locator, _text(part.locator)
     yield node, SARC.remedy, _text(part.remedy)
 
 
+def _outcome(part: CriterionResult | ClauseResult | TreatmentResult) -> URIRef:
+    if isinstance(part, TreatmentResult):
+        return _TREATMENT[part.outcome]
+    return _OUTCOMES[part.outcome]
+
+
 def _result(
     node: URIRef,
     patient: URIRef,
-    part: CriterionResult | ClauseResult | Finding,
+    part: Reported,
     components: Mapping[str, str],
 ) -> Triples:
     yield node, RDF.type, SH.ValidationResult
@@ -258,7 +315,12 @@ def _result(
         return
     denied = isinstance(part, CriterionResult) and part.denied_by
     default = SARC.NotDeniedConstraintComponent if denied else SH.NodeConstraintComponent
-    yield node, SH.resultSeverity, _SEVERITIES[part.outcome]
+    severity = (
+        _TREATMENT_SEVERITIES[part.outcome]
+        if isinstance(part, TreatmentResult)
+        else _SEVERITIES[part.outcome]
+    )
+    yield node, SH.resultSeverity, severity
     yield node, SH.sourceShape, _iri(part.iri, "rule")
     yield (
         node,

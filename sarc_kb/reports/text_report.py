@@ -22,6 +22,10 @@ from sarc_kb.assessment import (
     KnowledgeBaseInfo,
     Outcome,
     Provenance,
+    TimelineEvent,
+    TreatmentAssessment,
+    TreatmentOutcome,
+    TreatmentResult,
     Verdict,
 )
 from sarc_kb.errors import Finding
@@ -38,6 +42,19 @@ _COLOURS = {
     "pass": "32",
     "eligible": "32",
     "info": "36",
+    "violation": "31",
+    "deviation": "33",
+    "in progress": "36",
+    "not yet applicable": "36",
+    "permitted": "36",
+    "not ruled": "36",
+    "conformant": "32",
+    "not asked": "36",
+}
+_TOLD = {
+    TreatmentOutcome.VIOLATION: "VIOLATION",
+    TreatmentOutcome.UNDETERMINED: "UNDETERMINED",
+    TreatmentOutcome.DEVIATION: "DEVIATION",
 }
 _FEW = 5
 
@@ -105,9 +122,21 @@ class _Page:
         ]
         entry = f"entry {a.entry_date}" if a.entry_date else "no date of entry"
         told = ", ".join(counts) if a.criteria else "could not be judged"
+        if a.verdict is Verdict.NOT_ASKED:
+            told = "eligibility was not asked for"
         word = a.verdict.value.upper()
         self.paragraph(word, f"{a.patient}, {a.trial}, {entry}: {told}", indent="  ")
         self.paint(word, a.verdict.value)
+        if a.treatment is not None:
+            self.conclusion(a.treatment)
+
+    def conclusion(self, treatment: TreatmentAssessment) -> None:
+        """Write what the treatment rules come to."""
+        found = [rule.outcome for rule in treatment.rules]
+        counts = [f"{found.count(o)} {o.value}" for o in TreatmentOutcome if o in found]
+        word = f"TREATMENT {treatment.conclusion.value.upper()}"
+        self.paragraph(word, f"as of {treatment.as_of}: {', '.join(counts)}", indent="  ")
+        self.paint(word, treatment.conclusion.value)
 
     def assessment(self, a: Assessment, knowledge_base: KnowledgeBaseInfo) -> None:
         """Write everything below the verdict."""
@@ -121,11 +150,58 @@ class _Page:
             for block in self.blocks(criterion):
                 self.gap()
                 self.block(a, block, origin)
-        self.rests_on(a.criteria)
+        if a.treatment is not None:
+            self.treatment(a, a.treatment, origin)
+        rules = a.treatment.rules if a.treatment is not None else ()
+        self.rests_on([*a.criteria, *rules])
         self.bullets("To decide this patient, the least that is needed", a.to_decide)
         self.findings("About the record", a.data_findings)
         if a.provenance is not None:
             self.provenance(a.provenance, knowledge_base)
+
+    def treatment(self, a: Assessment, treatment: TreatmentAssessment, origin: str) -> None:
+        """Write the treatment rules, the course as a timeline, and what there is to tell."""
+        rows = [(r.id, r.outcome.value, r.label, ", ".join(r.decided_by)) for r in treatment.rules]
+        self.gap()
+        self.table(("rule", "outcome", "subject", "decided by"), rows)
+        self.timeline(treatment.timeline)
+        for rule in treatment.rules:
+            if rule.outcome in _TOLD:
+                for block in self.rule_blocks(rule):
+                    self.gap()
+                    self.block(a, block, origin, _TOLD[rule.outcome], rule)
+        told = (TreatmentOutcome.PERMITTED, TreatmentOutcome.NOT_RULED)
+        self.bullets(
+            "For information",
+            [
+                f"{r.outcome.value} {r.id}: {r.message}"
+                for r in treatment.rules
+                if r.outcome in told
+            ],
+        )
+        self.findings("About the record of treatment", treatment.data_findings)
+
+    def rule_blocks(self, rule: TreatmentResult) -> list[ClauseResult | TreatmentResult]:
+        """Return what to explain of a treatment rule: the clauses that decide, or itself."""
+        clauses = [
+            c
+            for c in rule.clauses
+            if c.id in rule.decided_by or (self.verbose and c.outcome is not Outcome.PASS)
+        ]
+        return [*clauses] or [rule]
+
+    def timeline(self, events: Sequence[TimelineEvent]) -> None:
+        """Write the course, one line an event; rules with something to tell stand at the end."""
+        if not events:
+            return
+        rows = []
+        for e in events:
+            days = e.start if e.end == e.start else f"{e.start} – {e.end}"
+            text = f"{e.text} ({e.count} times)" if e.count > 1 else e.text
+            marks = f"  ← {', '.join(e.rules)}" if e.rules else ""
+            rows.append((days, "" if e.day is None else str(e.day), e.track, text + marks))
+        self.gap()
+        self.table(("course", "day", "track", "what"), rows)
 
     def outcomes(self, criteria: Sequence[CriterionResult]) -> None:
         """Write one row a criterion."""
@@ -144,17 +220,35 @@ class _Page:
         whole = [criterion] if criterion.denied_by or not clauses else []
         return [*whole, *clauses]
 
-    def block(self, a: Assessment, part: CriterionResult | ClauseResult, origin: str) -> None:
-        """Write the five answers: where, what, why, what to do, where to read on."""
-        word = part.outcome.word.upper()
+    def block(
+        self,
+        a: Assessment,
+        part: CriterionResult | ClauseResult | TreatmentResult,
+        origin: str,
+        word: str = "",
+        rule: TreatmentResult | None = None,
+    ) -> None:
+        """Write the five answers: where, what, why, what to do, where to read on.
+
+        ``word`` and ``rule`` are those of the treatment rule that a part belongs to.
+        """
+        meaning = part.outcome.value if isinstance(part, TreatmentResult) else part.outcome.word
+        meaning = rule.outcome.value if rule is not None else meaning
+        word = word or meaning.upper()
         subject = f"{part.label}: "
         told = part.message.removeprefix(subject)
         if isinstance(part, ClauseResult) and part.missing:
             told = told.removesuffix(f" ({part.missing[0]})")  # it follows below
         self.paragraph(word, f"{a.trial} {part.id} {subject}{told}", indent="  ")
-        self.paint(word, part.outcome.word)
+        self.paint(word, meaning)
         clause = part if isinstance(part, ClauseResult) else None
-        evidence = part.evidence if isinstance(part, ClauseResult) else part.denied_by
+        evidence = (
+            part.evidence
+            if isinstance(part, ClauseResult)
+            else part.denied_by
+            if isinstance(part, CriterionResult)
+            else ()
+        )
         shown = evidence if self.verbose else evidence[:_FEW]
         marks = [f"[{n}] " if len(shown) > 1 else "" for n in range(1, len(shown) + 1)]
         place = f"in {origin}" if origin else ""
@@ -184,14 +278,14 @@ class _Page:
         self.member("fix", [part.remedy] if part.remedy else [])
         self.member("more", [f"sarc-kb explain {part.id}"])
 
-    def rests_on(self, criteria: Iterable[CriterionResult]) -> None:
+    def rests_on(self, criteria: Iterable[CriterionResult | TreatmentResult]) -> None:
         """Write which passes rest on more than recorded facts."""
-        grounds: dict[str, list[str]] = {}
+        grounds: dict[str, dict[str, None]] = {}
         for criterion in criteria:
             for clause in criterion.clauses:
                 if clause.outcome is Outcome.PASS:
                     for ground in clause.rests_on:
-                        grounds.setdefault(ground, []).append(clause.id)
+                        grounds.setdefault(ground, {})[clause.id] = None
         self.bullets(
             "Passes that rest on more than recorded facts",
             [f"{ground}: {', '.join(ids)}" for ground, ids in grounds.items()],

@@ -619,9 +619,12 @@ class _Compiler:
     def _policy(self, node: Node) -> Policy:
         parameter = self.graph.value(node, SARC.policyParameter)
         value = "" if parameter is None else self.text(node, URIRef(str(parameter)))
-        unit = {"daysBefore": " days", "monthsBefore": " months", "days": " days"}.get(
-            local_name(str(parameter)) if parameter is not None else "", ""
-        )
+        unit = {
+            "daysBefore": " days",
+            "endsDaysAfter": " days",
+            "monthsBefore": " months",
+            "days": " days",
+        }.get(local_name(str(parameter)) if parameter is not None else "", "")
         return Policy(
             str(node),
             local_name(str(node)),
