@@ -25,11 +25,16 @@ from sarc_kb.assessment import (
     Assessment,
     AssessmentSet,
     ClauseResult,
+    Conclusion,
     CriterionResult,
     Evidence,
     KnowledgeBaseInfo,
     Outcome,
     Provenance,
+    TimelineEvent,
+    TreatmentAssessment,
+    TreatmentOutcome,
+    TreatmentResult,
     Verdict,
 )
 from sarc_kb.errors import Finding
@@ -253,6 +258,98 @@ def harmless(text: str) -> bool:
     return UNSEEN.search(text) is None
 
 
+# -- a course of treatment, by hand ----------------------------------------------------------------
+SKIPPED = TreatmentResult(
+    id="T07",
+    iri=TRIAL + "T07",
+    modality="order",
+    label="first reduction",
+    outcome=TreatmentOutcome.VIOLATION,
+    message="the dose was reduced to something else",
+    source_text="reduced to 10 mg once daily",
+    locator="Intervention: Drug",
+    remedy="check both doses",
+    clauses=(
+        replace(
+            LOW,
+            id="T07",
+            iri=TRIAL + "T07",
+            label="first reduction",
+            message="the dose was reduced to something else",
+            locator="Intervention: Drug",
+        ),
+    ),
+    decided_by=("T07",),
+)
+LATE = replace(
+    SKIPPED,
+    id="T04",
+    iri=TRIAL + "T04",
+    modality="intention",
+    label="start",
+    outcome=TreatmentOutcome.DEVIATION,
+    message="started late",
+    clauses=(),
+    decided_by=(),
+)
+STAYED = replace(LATE, id="T18", outcome=TreatmentOutcome.PERMITTED, message="stayed at the dose")
+COURSE = TreatmentAssessment(
+    as_of="2024-06-20",
+    conclusion=Conclusion.VIOLATION,
+    rules=(LATE, SKIPPED, STAYED),
+    timeline=(
+        TimelineEvent("surgery", "2024-03-01", "2024-03-01", None, "resection", 1, ("P/1",)),
+        TimelineEvent("drug", "2024-03-29", "2024-04-11", 1, "12 mg", 14, ("M/1", "M/2")),
+        TimelineEvent("drug", "2024-04-19", "2024-04-19", 22, "8 mg", 1, ("M/9",), ("T07",)),
+    ),
+    anchors=(("first-dose", "2024-03-29", "record: M/1"),),
+)
+TREATED = AssessmentSet(STORY.knowledge_base, (replace(CLEAR, treatment=COURSE),))
+
+
+def test_text_of_a_course() -> None:
+    text = render_text(TREATED)
+    assert "TREATMENT VIOLATION  as of 2024-06-20: 1 violation, 1 deviation, 1 permitted\n" in text
+    assert (
+        """
+  course                   day  track    what
+  -----------------------  ---  -------  ----
+  2024-03-01                    surgery  resection
+  2024-03-29 – 2024-04-11  1    drug     12 mg (14 times)
+  2024-04-19               22   drug     8 mg  ← T07
+"""
+        in text
+    )
+    assert "DEVIATION  TEST T04 start: started late\n" in text
+    assert "VIOLATION  TEST T07 first reduction: the dose was reduced to something else\n" in text
+    assert "  - permitted T18: stayed at the dose\n" in text
+
+
+def test_shacl_of_a_course() -> None:
+    graph = graph_of(render_turtle(TREATED, COMPONENTS))
+    severities = {
+        str(graph.value(r, SH.sourceShape)).removeprefix(TRIAL): graph.value(r, SH.resultSeverity)
+        for r in graph.subjects(RDF.type, SH.ValidationResult)
+    }
+    # What is only told keeps nobody from conforming and is no result.
+    assert severities == {"T04": SH.Warning, "T07": SH.Violation}
+    assert [c.value for c in graph.objects(None, SH.conforms)] == [False]
+    outcomes = {
+        str(graph.value(o, SARC.ofRule)).removeprefix(TRIAL): graph.value(o, SARC.outcome)
+        for o in graph.subjects(RDF.type, SARC.TreatmentRuleOutcome)
+    }
+    assert outcomes == {"T04": SARC.Deviation, "T07": SARC.Violation, "T18": SARC.Permitted}
+
+
+def test_json_of_a_course() -> None:
+    told = json.loads(render_json(TREATED))["assessments"][0]["treatment"]
+    VALIDATOR.validate(json.loads(render_json(TREATED)))
+    assert told["conclusion"] == "violation"
+    assert [r["outcome"] for r in told["rules"]] == ["deviation", "violation", "permitted"]
+    assert told["timeline"][1]["sources"] == ["M/1", "M/2"]
+    assert told["anchors"] == [{"anchor": "first-dose", "date": "2024-03-29", "how": "record: M/1"}]
+
+
 # -- JSON ------------------------------------------------------------------------------------------
 def test_schema_describes_every_member_and_allows_no_other() -> None:
     Draft202012Validator.check_schema(VALIDATOR.schema)
@@ -279,8 +376,9 @@ def test_schema_describes_every_member_and_allows_no_other() -> None:
                 walk(value, f"{path}/{key}")
 
     walk(VALIDATOR.schema, "")
-    # The document, its seven kinds of records, and the three kinds of pairs in the provenance.
-    assert objects == 11
+    # The document, its ten kinds of records, the three kinds of pairs in the provenance, and the
+    # one of the treatment.
+    assert objects == 15
 
 
 @pytest.mark.parametrize(
@@ -293,6 +391,9 @@ def test_schema_describes_every_member_and_allows_no_other() -> None:
         ("evidence", Evidence),
         ("finding", Finding),
         ("provenance", Provenance),
+        ("treatment", TreatmentAssessment),
+        ("treatmentRule", TreatmentResult),
+        ("timelineEvent", TimelineEvent),
     ],
 )
 def test_schema_has_the_fields_of_the_assessment(definition: str, cls: type) -> None:
@@ -509,7 +610,7 @@ def test_shacl_holds(result: AssessmentSet) -> None:
     for report in found:
         results = list(graph.objects(report, SH.result))
         assert [c.value for c in graph.objects(report, SH.conforms)] == [
-            graph.value(report, SARC.verdict) == SARC.Eligible and not results
+            graph.value(report, SARC.verdict) in (SARC.Eligible, SARC.NotAsked) and not results
         ]
     for node in graph.objects(None, SH.result):
         assert (node, RDF.type, SH.ValidationResult) in graph
@@ -685,8 +786,9 @@ def test_colour_adds_nothing_but_colour() -> None:
 
 # Every line of the program begins with one of these; whatever a record says stands behind them.
 OPENINGS = re.compile(
-    r"(ELIGIBLE|INELIGIBLE|UNDETERMINED|ERROR|PASS|FAIL)  |(error|warning|info)( |$)|Made with  |To decide this patient, "
-    r"|Passes that rest |About the (record|run)$|No patient was found\.$|[0-9]+ patients: |  |$"
+    r"(ELIGIBLE|INELIGIBLE|UNDETERMINED|ERROR|NOT ASKED|PASS|FAIL|VIOLATION|DEVIATION)  |(error|warning|info)( |$)|Made with  |To decide this patient, "
+    r"|TREATMENT (VIOLATION|UNDETERMINED|DEVIATION|IN PROGRESS|CONFORMANT)  |For information$"
+    r"|Passes that rest |About the (record|run|record of treatment)$|No patient was found\.$|[0-9]+ patients: |  |$"
 )
 
 

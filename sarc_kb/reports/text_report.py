@@ -345,7 +345,7 @@ class _Page:
         if not assessments:
             self.lines.append("No patient was found.")
             return
-        rows = [
+        rows: list[tuple[str, ...]] = [
             (
                 a.patient,
                 a.verdict.value,
@@ -354,10 +354,21 @@ class _Page:
             )
             for a in assessments
         ]
+        head: tuple[str, ...] = ("patient", "verdict", "fails", "undetermined")
+        if any(a.treatment is not None for a in assessments):
+            # Where somebody is treated, everybody's course has a place.
+            courses = [a.treatment.conclusion.value if a.treatment else "" for a in assessments]
+            head = (*head[:2], "treatment", *head[2:])
+            rows = [(*r[:2], c, *r[2:]) for r, c in zip(rows, courses, strict=True)]
         if table:
             self.gap()
-            self.table(("patient", "verdict", "fails", "undetermined"), rows)
-        counts = [f"{sum(a.verdict is v for a in assessments)} {v.value}" for v in Verdict]
+            self.table(head, rows)
+        found = [a.verdict for a in assessments]
+        counts = [
+            f"{found.count(v)} {v.value}"
+            for v in Verdict
+            if v is not Verdict.NOT_ASKED or v in found
+        ]
         self.gap()
         self.lines.append(f"{len(assessments)} patients: {', '.join(counts)}")
 
