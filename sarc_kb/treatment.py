@@ -188,7 +188,7 @@ def _by_silence(
 ) -> bool:
     """Whether nothing but the silence of a complete record speaks against the rule."""
     failed = [grounds[c] for c in rule.clauses if outcomes[c] is Outcome.FAIL]
-    return all(not ground.evidence for ground in failed)
+    return not any(item.sources for ground in failed for item in ground.evidence)
 
 
 def _result(

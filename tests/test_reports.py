@@ -292,7 +292,13 @@ LATE = replace(
     clauses=(),
     decided_by=(),
 )
-STAYED = replace(LATE, id="T18", outcome=TreatmentOutcome.PERMITTED, message="stayed at the dose")
+STAYED = replace(
+    LATE,
+    id="T18",
+    iri=TRIAL + "T18",
+    outcome=TreatmentOutcome.PERMITTED,
+    message="stayed at the dose",
+)
 COURSE = TreatmentAssessment(
     as_of="2024-06-20",
     conclusion=Conclusion.VIOLATION,

@@ -102,8 +102,10 @@ def _sum(p: Preparation, rule: Derivation) -> bool:
 
 
 def _nothing(p: Preparation, rule: Derivation) -> None:
-    """Add that a complete record without any sums up to nothing, unless something says otherwise."""
-    if rule.kind not in ("Total", "Tally") or rule.gives is None or not _complete(p, rule):
+    """Add that a complete record without any sums up to nothing, once what it is about was there."""
+    if not rule.even_if_silent or rule.gives is None:
+        return
+    if not _complete(p, rule) or not _during(p, rule):
         return
     if any(p.in_set(i, rule.gives) == 2 for i in p.items):
         return

@@ -103,7 +103,7 @@ def narrowed(p: Preparation, coded: Coded, term: str) -> Coded:
 def imply(p: Preparation, item: Item, rule: Derivation, degree: int) -> Item | None:
     if rule.gives is None:
         return None
-    values, interval = Coded(), ANYTHING
+    values, interval = Coded(), item.interval if rule.keeps_value else ANYTHING
     has_value = False
     if rule.kind == "Conversion":
         interval = scaled(item.interval, Decimal(rule.value or "1"))

@@ -596,6 +596,7 @@ class _Compiler:
             ),
             at_end_of_day=self.flag(node, SARC.atEndOfDay),
             unless=tuple(sorted(str(q) for q in self.graph.objects(node, SARC.unless))),
+            keeps_value=self.flag(node, SARC.keepsValue),
             even_if_silent=self.flag(node, SARC.evenIfSilent),
             operands=self._list(node, SARC.operands),
             of_recorded=self.flag(node, SARC.ofRecorded),

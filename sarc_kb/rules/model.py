@@ -269,6 +269,7 @@ class Derivation:
     inputs: tuple[tuple[str, str], ...] = ()
     at_end_of_day: bool = False
     even_if_silent: bool = False
+    keeps_value: bool = False
     unless: tuple[str, ...] = ()
     operands: tuple[str, ...] = ()
     of_recorded: bool = False
