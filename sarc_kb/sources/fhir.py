@@ -20,23 +20,24 @@ from sarc_kb.dates import PartialDate
 from sarc_kb.errors import Finding, InputError
 from sarc_kb.facts import Fact, PatientRecord
 from sarc_kb.namespaces import local_name
-from sarc_kb.sources.fhir_resources import (
-    CONSULTED,
-    READERS,
-    SUPPORTING,
-    Entry,
-    FhirTerms,
+from sarc_kb.sources.fhir_resources.elements import (
     Json,
-    Reading,
-    clinical_references,
     dicts,
-    finding,
     iri_safe,
-    other_release,
     referred,
     shown,
     string,
 )
+from sarc_kb.sources.fhir_resources.findings import finding
+from sarc_kb.sources.fhir_resources.readers import (
+    CONSULTED,
+    READERS,
+    SUPPORTING,
+    clinical_references,
+)
+from sarc_kb.sources.fhir_resources.reading import Entry, Reading
+from sarc_kb.sources.fhir_resources.releases import other_release
+from sarc_kb.sources.fhir_resources.terms import FhirTerms
 from sarc_kb.sources.limits import MAX_BYTES, MAX_DEPTH, MAX_DIGITS
 
 __all__ = ["FhirTerms", "Limits", "read_fhir"]

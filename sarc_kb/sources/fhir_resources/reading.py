@@ -1,0 +1,265 @@
+"""One resource while it is read: its codes, dates, statuses and what it refers to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sarc_kb.dates import PartialDate, parse_date
+from sarc_kb.errors import Finding
+from sarc_kb.facts import Fact
+from sarc_kb.sources.fhir_resources.codes import (
+    CONDITION_RELATED,
+    DATA_ABSENT_REASON,
+    RELATED_CONDITION,
+    RELATED_PRIMARY,
+    SECONDARY_CANCER,
+    Counts,
+)
+from sarc_kb.sources.fhir_resources.elements import (
+    Json,
+    choice,
+    dicts,
+    extensions,
+    iri_safe,
+    named_type,
+    referred,
+    shown,
+    string,
+    words,
+)
+from sarc_kb.sources.fhir_resources.findings import finding
+from sarc_kb.sources.fhir_resources.terms import FhirTerms
+
+
+@dataclass(eq=False, slots=True)
+class Entry:
+    """One resource of the input.
+
+    ``where``: its place; ``url``: its fullUrl; ``name``: what reports and references call it;
+    ``container``: the resource it is contained in; ``disputed``: another version of it exists;
+    ``refused``: the code of a finding and what was found, if it must not be used.
+    """
+
+    where: str
+    body: Json
+    url: str | None = None
+    name: str = ""
+    container: Entry | None = None
+    disputed: bool = False
+    refused: tuple[str, str] | None = None
+
+    @property
+    def type(self) -> str:
+        return string(self.body.get("resourceType")) or ""
+
+    @property
+    def label(self) -> str:
+        """Place and name, as findings give them."""
+        return f"{self.where} {self.type if self.name == self.where else self.name}".strip()
+
+
+@dataclass(slots=True)
+class Reading:
+    """One resource while it is read: its elements, what they refer to, what was found odd.
+
+    ``enrolments``: ResearchSubjects by the name of the Consent they name. ``entry_dates``
+    collects the patient's dates of entry into the trial.
+    """
+
+    entry: Entry
+    terms: FhirTerms
+    resolve: Callable[[str, Entry], Entry | None]
+    enrolments: Mapping[str, list[Entry]]
+    findings: list[Finding]
+    labels: dict[str, str]
+    entry_dates: list[PartialDate]
+
+    @property
+    def body(self) -> Json:
+        return self.entry.body
+
+    def note(self, code: str, found: str) -> None:
+        self.findings.append(finding(code, self.entry.label, found))
+
+    def term(self, name: str) -> str:
+        return self.terms.term(name)
+
+    def fact(
+        self, part: str, kind: str, concepts: tuple[str, ...], status: str, **rest: Any
+    ) -> Fact:
+        """Return a fact of this resource; ``part`` tells several apart."""
+        return Fact(
+            id=self.entry.name + part,
+            kind=self.term(kind),
+            concepts=concepts,
+            status=self.term(status),
+            source=self.entry.name,
+            **rest,
+        )
+
+    # codes
+
+    def codings(self, concept: object) -> tuple[str, ...]:
+        """Return the IRIs of all codings of a CodeableConcept, or of several."""
+        found: dict[str, None] = {}
+        for one in dicts(concept):
+            for coding in dicts(one.get("coding")):
+                code = string(coding.get("code"))
+                if code is None:
+                    continue
+                iri = self.terms.code(string(coding.get("system")), code)
+                found[iri] = None
+                if label := words(coding.get("display")) or words(one.get("text")):
+                    self.labels.setdefault(iri, label)
+        return tuple(found)
+
+    def concepts(self, concept: object) -> tuple[str, ...]:
+        """Return the codings of ``concept``, or FHIR's own code for having none.
+
+        That code is mapped to nothing: the fact stays visible as one that nobody can read, and
+        the list it belongs to does not look complete without it.
+        """
+        worded = any(words(one.get("text")) for one in dicts(concept))
+        absent = self.terms.code(DATA_ABSENT_REASON, "as-text" if worded else "unknown")
+        return self.codings(concept) or (absent,)
+
+    def about(self, concept: object) -> tuple[str, ...]:
+        """Return what the resource is about; having no code is a finding."""
+        found = self.codings(concept)
+        if not found:
+            self.note("DATA123", "has no code")
+        return found or self.concepts(concept)
+
+    def substance(self, concept: object) -> tuple[str, ...]:
+        """Return the codings of a substance, and the term of which its text is the name."""
+        names = (words(one.get("text")) for one in dicts(concept))
+        terms = (self.terms.names.get(" ".join(n.casefold().split())) for n in names if n)
+        return tuple(dict.fromkeys((*self.codings(concept), *filter(None, terms))))
+
+    def axes(self, **concepts: object) -> tuple[tuple[str, str], ...]:
+        """Return the codings on each axis."""
+        return tuple(
+            (self.term(axis), iri)
+            for axis, concept in concepts.items()
+            for iri in self.codings(concept)
+        )
+
+    # statuses
+
+    def status(self, table: Mapping[str, Counts]) -> Counts:
+        """Return what the status means; one that FHIR does not know is a finding."""
+        status = self.body.get("status")
+        if isinstance(status, str) and status in table:
+            return table[status]
+        self.note("DATA121", "has no status that FHIR knows")
+        return "Suspected", None
+
+    def coded_status(self, name: str, system: str, known: Collection[str]) -> str | None:
+        """Return a status that is a CodeableConcept; ``?`` if none of its codes is known."""
+        if self.body.get(name) is None:
+            return None
+        for concept in dicts(self.body[name]):
+            for coding in dicts(concept.get("coding")):
+                code = string(coding.get("code"))
+                if coding.get("system") in (system, None) and code in known and code != "?":
+                    return code
+        self.note("DATA121", f"{name} has no code that FHIR knows")
+        return "?"
+
+    # dates
+
+    def date(self, body: Json, name: str) -> PartialDate | None:
+        """Return the date in ``name``; one that cannot be read is a finding."""
+        value = body.get(name)
+        if value is None:
+            return None
+        try:
+            return parse_date(value if isinstance(value, str) else "")
+        except ValueError as error:
+            self.note("DATA125", f"{name} is {error}")
+            return None
+
+    def period(self, body: Json, name: str) -> tuple[PartialDate | None, PartialDate | None]:
+        """Return the ends of a Period; one that ends before it starts says nothing."""
+        value = body.get(name)
+        if value is None:
+            return None, None
+        if not isinstance(value, dict):
+            self.note("DATA125", f"{name} is not a period")
+            return None, None
+        start, end = self.date(value, "start"), self.date(value, "end")
+        if start and end and start.first > end.last:
+            self.note("DATA125", f"{name} ends before it starts")
+            return None, None
+        return start, end
+
+    def when(self, stem: str) -> tuple[PartialDate | None, PartialDate | None]:
+        """Return start and end of ``stem[x]``: of a point in time or a period."""
+        for kind in ("DateTime", "Instant"):
+            if stem + kind in self.body:
+                point = self.date(self.body, stem + kind)
+                return point, point
+        if stem + "Period" in self.body:
+            return self.period(self.body, stem + "Period")
+        if other := choice(self.body, stem):
+            self.note("DATA125", f"{other[0]} is not a date or a period")
+        return None, None
+
+    def extent(
+        self, stem: str, ongoing: bool | None
+    ) -> tuple[PartialDate | None, PartialDate | None, bool | None]:
+        """Return start, end and whether it goes on; a point in time does not end what goes on."""
+        start, end = self.when(stem)
+        if ongoing and end is start:
+            end = None
+        return start, end, None if ongoing and end else ongoing
+
+    # references
+
+    def target(self, reference: Json) -> Entry | None:
+        """Return the resource a Reference means; one that leads nowhere is a finding."""
+        value = string(reference.get("reference"))
+        found = self.resolve(value, self.entry) if value else None
+        if found is None and value:
+            self.note("DATA116", f"the reference {shown(value)} leads to nothing usable")
+        return found
+
+    def tumour(self, references: object) -> str | None:
+        """Return the tumour on which references to Conditions and BodyStructures agree.
+
+        What is not in the input is still another one than those that are.
+        """
+        found = set()
+        for reference in dicts(references):
+            target = self.target(reference)
+            kind = named_type(referred(reference))
+            if target is not None:
+                found.add(self.tumour_of(target))
+            elif kind in ("", "Condition", "BodyStructure"):
+                found.add(iri_safe(referred(reference)) or None)
+        found.discard(None)
+        return found.pop() if len(found) == 1 else None
+
+    def tumour_of(self, target: Entry) -> str | None:
+        """Return the name of the Condition that stands for a tumour.
+
+        mCODE ties a metastasis to its primary, and a mass to its Condition, by extensions.
+        """
+        if target.type == "Condition":
+            urls = [RELATED_PRIMARY]
+            meta = target.body.get("meta")
+            profiles = meta.get("profile") if isinstance(meta, dict) else None
+            if isinstance(profiles, list) and SECONDARY_CANCER in profiles:
+                urls.append(CONDITION_RELATED)
+        elif target.type == "BodyStructure":
+            urls = [RELATED_CONDITION]
+        else:
+            return None
+        for extension in extensions(target.body, *urls):
+            for reference in dicts(extension.get("valueReference")):
+                other = self.resolve(referred(reference), target)
+                if other is not None and other.type == "Condition":
+                    return other.name
+        return target.name
