@@ -1598,7 +1598,10 @@ def test_a_faulty_line_does_not_make_every_patient_an_error() -> None:
 
 def test_a_last_line_that_is_cut_off_is_said_so() -> None:
     (record,) = read_fhir(b"\n".join(RESULTS)[:-5], "x", TERMS)
-    assert [(f.where, f.found) for f in record.findings] == [("line 3", "the last line is cut off")]
+    assert [(f.where, f.found) for f in record.findings] == [
+        ("line 3", "the last line is cut off"),
+        ("x", "ends within line 3"),
+    ]
 
 
 def test_a_long_line_is_refused_alone() -> None:

@@ -40,6 +40,17 @@ FINDINGS: Mapping[str, tuple[Severity, str, str]] = {
     "DATA129": ("warning", "which study it is cannot be told", "give the study's identifier"),
     "DATA130": ("error", "a patient enters a study once", "leave the one that holds"),
     "DATA131": ("warning", "nothing that is read speaks of the patient", "add resources"),
+    "DATA132": ("warning", "what is on the other pages is missing", "give all pages"),
+    "DATA133": ("warning", "what it holds does not count", "nothing, if the status is right"),
+    "DATA134": ("warning", "what the search finds there is not known", "name the resource"),
+    "DATA135": (
+        "warning",
+        "the patch is not applied; it counts as possible only",
+        "give the result",
+    ),
+    "DATA136": ("error", "the file is truncated: what came after is missing", "export it again"),
+    "DATA137": ("error", "what could not be read may be about any patient", "see the faults told"),
+    "DATA138": ("error", "two records under one name are never merged", "keep them in two folders"),
     "DATA150": ("info", "no fact is made from this type of resource", "nothing"),
     "DATA151": ("info", "the knowledge base asks no such question", "nothing"),
 }

@@ -8,7 +8,6 @@ from sarc_kb.facts import Fact
 from sarc_kb.sources.fhir_resources.allergy import allergy_intolerance
 from sarc_kb.sources.fhir_resources.condition import condition
 from sarc_kb.sources.fhir_resources.consent import consent
-from sarc_kb.sources.fhir_resources.elements import Json, dicts, string
 from sarc_kb.sources.fhir_resources.family_history import family_member_history
 from sarc_kb.sources.fhir_resources.medication import (
     medication_administration,
@@ -39,29 +38,3 @@ READERS: Mapping[str, Callable[[Reading], Iterator[Fact]]] = {
 # Read through the resources that refer to them; the second line gives single elements only.
 SUPPORTING = frozenset(("Medication", "ResearchStudy"))
 CONSULTED = frozenset(("BodyStructure", "Specimen", "ImagingStudy"))
-
-_CLINICAL_REFERENCES = (
-    "basedOn",
-    "consent",
-    "context",
-    "derivedFrom",
-    "encounter",
-    "focus",
-    "hasMember",
-    "medicationReference",
-    "partOf",
-    "priorPrescription",
-    "reasonReference",
-    "specimen",
-)
-
-
-def clinical_references(body: Json) -> Iterator[str]:
-    """Yield the references of a resource to what must be the same patient's."""
-    holders = [body.get(name) for name in _CLINICAL_REFERENCES]
-    holders += [e.get("detail") for e in dicts(body.get("evidence"))]
-    holders += [e.get("valueReference") for e in dicts(body.get("extension"))]
-    for holder in holders:
-        for reference in dicts(holder):
-            if value := string(reference.get("reference")):
-                yield value

@@ -64,14 +64,16 @@ class Entry:
 class Reading:
     """One resource while it is read: its elements, what they refer to, what was found odd.
 
-    ``enrolments``: ResearchSubjects by the name of the Consent they name. ``entry_dates``
-    collects the patient's dates of entry into the trial.
+    ``enrolments``: ResearchSubjects by the name of the Consent they name. ``reports``:
+    DiagnosticReports by the name of a result they give. ``entry_dates`` collects the patient's
+    dates of entry into the trial.
     """
 
     entry: Entry
     terms: FhirTerms
     resolve: Callable[[str, Entry], Entry | None]
     enrolments: Mapping[str, list[Entry]]
+    reports: Mapping[str, list[Entry]]
     findings: list[Finding]
     labels: dict[str, str]
     entry_dates: list[PartialDate]
