@@ -45,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="patient graphs or FHIR JSON; folders; - is standard input",
     )
     _common(validate)
+    _mapping_options(validate)
     validate.add_argument(
         "--entry-date", metavar="DATE", help="study entry of patients whose data do not say it"
     )
@@ -123,6 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
     prepare = commands.add_parser("prepare", help="write the prepared graph that those shapes read")
     prepare.add_argument("files", nargs=1, metavar="FILE")
     _common(prepare)
+    _mapping_options(prepare)
     prepare.add_argument("--entry-date", metavar="DATE")
     prepare.add_argument("--as-of", metavar="DATE")
     prepare.add_argument("--complete", metavar="KIND[,KIND]", default="")
@@ -156,6 +158,30 @@ def _common(parser: argparse.ArgumentParser, *, readings: bool = True) -> None:
             default=[],
             help="choose a reading of the register of ambiguities",
         )
+
+
+def _mapping_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--mappings",
+        metavar="FILE.sssom.tsv",
+        action="append",
+        default=[],
+        help="your own SSSOM rows: local codes, texts, units; they win over the project's",
+    )
+    parser.add_argument(
+        "--concept-ancestor",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="OMOP CONCEPT_ANCESTOR (CSV or Parquet): what is below a mapped concept is read too",
+    )
+    parser.add_argument(
+        "--valueset",
+        metavar="[TERM=]FILE",
+        action="append",
+        default=[],
+        help="FHIR ValueSet whose codes are below TERM (or below the term that is its url)",
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -232,7 +258,17 @@ def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
 def _knowledge_base(options: argparse.Namespace) -> KnowledgeBase:
     from sarc_kb.kb import KnowledgeBase
 
-    return KnowledgeBase.load(options.rules)
+    kb = KnowledgeBase.load(options.rules)
+    if not hasattr(options, "mappings"):
+        return kb
+    sets = [(given, *given.rpartition("=")) for given in options.valueset]
+    return kb.with_mappings(
+        *options.mappings,
+        concept_ancestors=options.concept_ancestor,
+        value_sets=[
+            (term, file) if equals else (None, given) for given, term, equals, file in sets
+        ],
+    )
 
 
 def _validate(options: argparse.Namespace) -> int:
@@ -267,6 +303,7 @@ def _validate(options: argparse.Namespace) -> int:
                 )
             )
             progress.step()
+    problems = [*kb.added_findings, *problems]
     result = AssessmentSet(kb.info, tuple(assessments), tuple(problems))
     _write(_render(result, options, kb), options.output)
     for finding in problems:
@@ -501,6 +538,8 @@ def _prepare(options: argparse.Namespace) -> int:
     records, problems = read_sources([Path(f) for f in options.files], kb.reading_terms(trial))
     if problems:
         raise InputError(*problems)
+    for finding in kb.added_findings:
+        _complain(finding)
     records = with_entry_dates(records, options.entry_date, {})
     if len(records) != 1:
         raise InputError(

@@ -31,6 +31,7 @@ from sarc_kb.engines.prepared_graph import prepared_graph
 from sarc_kb.engines.shacl_engine import ShaclEngine
 from sarc_kb.errors import EngineError, Finding, InputError, RuleBaseError, UsageError
 from sarc_kb.facts import PatientRecord
+from sarc_kb.mappings import Added, add_descendants, add_mappings, add_value_set
 from sarc_kb.namespaces import SARC
 from sarc_kb.prepare import Prepared, prepare
 from sarc_kb.rule_check import ensure_checked
@@ -58,6 +59,7 @@ class KnowledgeBase:
         self._ontology = graph
         self._graphs: dict[str, Graph] = {}
         self._engines: dict[tuple[object, ...], tuple[Trial, ShaclEngine]] = {}
+        self.added: tuple[Added, ...] = ()
 
     @classmethod
     def load(cls, root: Path | str | None = None) -> KnowledgeBase:
@@ -88,6 +90,44 @@ class KnowledgeBase:
                 digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
         return cls(folder, graph, load_terminology(folder / "ontology", graph), digest.hexdigest())
+
+    def with_mappings(
+        self,
+        *tables: Path | str,
+        concept_ancestors: Iterable[Path | str] = (),
+        value_sets: Iterable[tuple[str | None, Path | str]] = (),
+    ) -> KnowledgeBase:
+        """Return this knowledge base with a team's own SSSOM tables added, then with what OMOP
+        CONCEPT_ANCESTOR tables and FHIR value sets (term, or None for the set's url, and file) say
+        is below something mapped. Reports name the files and what they changed.
+
+        Raises:
+            InputError, UsageError: a file cannot be read or has faults; all of them are named.
+        """
+        added = [add_mappings(self.terms, map(Path, tables), self._rule_iris)] if tables else []
+        for name, path in value_sets:
+            added.append(add_value_set(added[-1].terms if added else self.terms, Path(path), name))
+        for path in concept_ancestors:
+            added.append(add_descendants(added[-1].terms if added else self.terms, Path(path)))
+        if not added:
+            return self
+        grown = KnowledgeBase(self.root, self._ontology, added[-1].terms, self.info.sha256)
+        grown._graphs = self._graphs
+        grown.added = (*self.added, *added)
+        return grown
+
+    @property
+    def added_findings(self) -> tuple[Finding, ...]:
+        """What is worth telling about the files that were added."""
+        return tuple(f for a in self.added for f in a.findings)
+
+    def _rule_iris(self) -> frozenset[str]:
+        trials = [self.compile(name) for name in self.trial_folders]
+        return frozenset(
+            iri
+            for t in trials
+            for iri in (*t.clauses, *(c.iri for c in t.criteria), *(q.iri for q in t.questions))
+        )
 
     # -- trials --------------------------------------------------------------------------------
     @property
@@ -261,6 +301,7 @@ class KnowledgeBase:
                 facts_after_as_of=prepared.later,
                 facts_unused=0,
                 changed=(
+                    *(change for a in self.added for change in a.changed),
                     *trial.changed,
                     *(f"complete: {name}" for name in complete),
                     *(f"answer {name}={word}" for name, word in (attested or {}).items()),
@@ -320,6 +361,7 @@ class KnowledgeBase:
             )
             for r in records
         ]
+        problems = [*self.added_findings, *problems]
         return AssessmentSet(self.info, tuple(assessments), tuple(problems))
 
     def reading_terms(self, trial: Trial) -> ReadingTerms:
