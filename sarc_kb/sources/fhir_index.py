@@ -11,9 +11,10 @@ from sarc_kb.errors import Finding
 from sarc_kb.sources.fhir_bundle import RESTFUL, Contents, last_updated
 from sarc_kb.sources.fhir_json import containers
 from sarc_kb.sources.fhir_resources.elements import Json, dicts, iri_safe, referred, shown, string
+from sarc_kb.sources.fhir_resources.evidence import coded
 from sarc_kb.sources.fhir_resources.findings import finding
 from sarc_kb.sources.fhir_resources.readers import CONSULTED, READERS, SUPPORTING
-from sarc_kb.sources.fhir_resources.reading import Entry
+from sarc_kb.sources.fhir_resources.reading import Coding, Entry, Ties
 from sarc_kb.sources.fhir_resources.releases import other_release
 
 _PATIENT = re.compile(r"(?:https?://.+/)?Patient/[^/]+")
@@ -35,8 +36,7 @@ class Index:
         self.contents = contents
         self.modified = modified
         self.entries: list[Entry] = []
-        self.enrolments: dict[str, list[Entry]] = {}
-        self.reports: dict[str, list[Entry]] = {}
+        self.ties = Ties()
         self.remarks = contents.remarks
         self.mixed: dict[Entry, str] = {}
         self._by_url: dict[str, Entry] = {}
@@ -72,9 +72,18 @@ class Index:
             if entry.refused:
                 continue
             if entry.type == "ResearchSubject":
-                self._tie(self.enrolments, entry, "consent")
+                self._tie(self.ties.enrolments, entry, "consent")
             elif entry.type == "DiagnosticReport":
-                self._tie(self.reports, entry, "result")
+                self._tie(self.ties.reports, entry, "result")
+                for owner, coding in self._coded(entry, "conclusionCode"):
+                    self.ties.conclusions.setdefault((owner, coding), []).append(entry)
+            elif entry.type == "Condition":
+                self.ties.diagnoses.update(self._coded(entry, "code"))
+
+    def _coded(self, entry: Entry, element: str) -> Iterator[tuple[str, Coding]]:
+        owner = self.owner(entry)
+        for concept in dicts(entry.body.get(element)):
+            yield from ((owner, coding) for coding in coded(concept) if owner)
 
     def _tie(self, ties: dict[str, list[Entry]], entry: Entry, element: str) -> None:
         for reference in dicts(entry.body.get(element)):

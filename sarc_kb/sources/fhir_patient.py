@@ -12,7 +12,7 @@ from sarc_kb.facts import Fact, PatientRecord
 from sarc_kb.namespaces import local_name
 from sarc_kb.sources.fhir_index import Index
 from sarc_kb.sources.fhir_resources.findings import finding
-from sarc_kb.sources.fhir_resources.readers import CONSULTED, READERS, SUPPORTING
+from sarc_kb.sources.fhir_resources.readers import ABOUT_NOBODY, READERS, SUPPORTING
 from sarc_kb.sources.fhir_resources.reading import Entry, Reading
 from sarc_kb.sources.fhir_resources.terms import FhirTerms
 
@@ -96,8 +96,11 @@ class Household:
                 self.home(other).findings.append(findings[-1])
             return
         if kind not in READERS:
-            if kind not in SUPPORTING and kind not in CONSULTED:
+            if kind not in SUPPORTING:
                 (self.unused if home is None else home.unused)[kind] += 1
+            return
+        if home is None and kind in ABOUT_NOBODY:
+            self.unused[kind] += 1
             return
         if home is None:
             self.shared.append(finding("DATA114", entry.label, "names no patient of the input"))
@@ -106,8 +109,8 @@ class Household:
             entry,
             self.terms,
             index.usable,
-            index.enrolments,
-            index.reports,
+            index.ties,
+            home.name,
             home.findings,
             home.labels,
             home.entry_dates,

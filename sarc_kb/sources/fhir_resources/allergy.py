@@ -26,6 +26,7 @@ def allergy_intolerance(r: Reading) -> Iterator[Fact]:
         "start": start,
         "ongoing": ongoing,
         "recorded": r.date(r.body, "recordedDate"),
+        "axes": r.marks(r.body),
     }
     substances = [
         (i, found)

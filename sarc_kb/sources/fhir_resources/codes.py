@@ -103,6 +103,50 @@ CONSENT_VALUE: Mapping[str, str] = {
     "inactive": "ConsentWithdrawn",
     "entered-in-error": "ConsentInForce",
 }
+REPORT_STATUS: Mapping[str, Counts] = {
+    "registered": ("Preliminary", None),
+    "partial": ("Preliminary", None),
+    "preliminary": ("Preliminary", None),
+    "final": ("Confirmed", None),
+    "amended": ("Confirmed", None),
+    "corrected": ("Confirmed", None),
+    "appended": ("Confirmed", None),
+    "cancelled": ("Cancelled", None),
+    "entered-in-error": ("EnteredInError", None),
+    "unknown": ("Suspected", None),
+}
+# A retired list was right once; whether it was complete then, nobody vouches for any more.
+LIST_STATUS: Mapping[str, Counts] = {
+    "current": ("Confirmed", None),
+    "retired": ("Cancelled", None),
+    "entered-in-error": ("EnteredInError", None),
+}
+WHOLE_LIST: Mapping[str, bool] = {"working": True, "snapshot": True, "changes": False}
+# Why an empty list is empty: only the first says that there is nothing.
+EMPTY_LIST: Mapping[str, bool] = {
+    "nilknown": True,
+    "notasked": False,
+    "withheld": False,
+    "unavailable": False,
+    "notstarted": False,
+    "closed": False,
+    "?": False,
+}
+# A potential event did not happen.
+ACTUALITY: Mapping[str, str] = {"actual": "Confirmed", "potential": "NotDone"}
+EVENT_OUTCOME: Mapping[str, bool | None] = {  # whether it goes on
+    "resolved": False,
+    "recovering": True,
+    "ongoing": True,
+    "resolvedWithSequelae": False,
+    "fatal": False,
+    "unknown": None,
+}
+# What is taken from resources that others refer to, unless their status is one of these.
+VOID_SPECIMEN = frozenset(("entered-in-error", "unsatisfactory"))
+VOID_MEDICATION = frozenset(("entered-in-error",))
+VOID_STUDY = frozenset(("cancelled", "entered-in-error"))
+VOID_TEAM = frozenset(("proposed", "entered-in-error"))
 VERIFICATION: Mapping[str, str] = {
     "unconfirmed": "Suspected",
     "provisional": "Suspected",
@@ -157,11 +201,28 @@ ANSWERS: Mapping[tuple[str, str], str] = {
     (DATA_ABSENT_REASON, "asked-unknown"): "Unknown",
 }
 
+EMPTY_REASON = _THO + "list-empty-reason"
+CTCAE_GRADE = "http://hl7.org/fhir/us/ctcae/CodeSystem/ctcae-grade-code-system"
+EVENT_RESOLVED = "http://hl7.org/fhir/us/ctcae/StructureDefinition/adverse-event-resolved-date"
+# What an AdverseEvent resource is about, whatever its code; a mapping says which term that is.
+ADVERSE_EVENT = "http://hl7.org/fhir/StructureDefinition/AdverseEvent"
+
 _MCODE = "http://hl7.org/fhir/us/mcode/StructureDefinition/mcode-"
 HISTOLOGY = _MCODE + "histology-morphology-behavior"
+DOSE_TO_VOLUME = _MCODE + "radiotherapy-dose-delivered-to-volume"
+TECHNIQUES = _MCODE + "radiotherapy-modality-and-technique"
+TECHNIQUE = (_MCODE + "radiotherapy-technique", _MCODE + "radiotherapy-modality")
+FRACTIONS = (
+    "http://hl7.org/fhir/us/codex-radiation-therapy/StructureDefinition/"
+    "codexrt-radiotherapy-fractions-delivered"
+)
 RELATED_PRIMARY = _MCODE + "related-primary-cancer-condition"
 RELATED_CONDITION = _MCODE + "related-condition"
 SECONDARY_CANCER = _MCODE + "secondary-cancer-condition"
+BODY_STRUCTURE = (
+    "http://hl7.org/fhir/StructureDefinition/bodySite",
+    "http://hl7.org/fhir/StructureDefinition/procedure-targetBodyStructure",
+)
 CONDITION_RELATED = "http://hl7.org/fhir/StructureDefinition/condition-related"
 ASSERTED_DATE = "http://hl7.org/fhir/StructureDefinition/condition-assertedDate"
 

@@ -15,7 +15,16 @@ from sarc_kb.sources.fhir_resources.codes import (
     VERIFICATION,
 )
 from sarc_kb.sources.fhir_resources.elements import choice, dicts, extensions
+from sarc_kb.sources.fhir_resources.evidence import confirmation
 from sarc_kb.sources.fhir_resources.reading import Reading
+
+
+def _which_tumour(r: Reading) -> tuple[tuple[str, str], ...]:
+    """Return what the categories say of which tumour it is, if one of them is, or is mapped to,
+    such a term."""
+    kind = r.term("TumourSubject")
+    found = r.codings(r.body.get("category"))
+    return r.on("subject", (iri for iri in found if kind in r.terms.means(iri)))
 
 
 def condition(r: Reading) -> Iterator[Fact]:
@@ -40,7 +49,13 @@ def condition(r: Reading) -> Iterator[Fact]:
         "ongoing": ongoing,
         "recorded": next(filter(None, asserted), None) or r.date(r.body, "recordedDate"),
         "tumour": r.tumour_of(r.entry),
-        "axes": r.axes(bodySite=r.body.get("bodySite"), method=evidence),
+        "axes": (
+            *r.sites(),
+            *r.axes(method=evidence),
+            *confirmation(r),
+            *_which_tumour(r),
+            *r.marks(r.body),
+        ),
     }
     yield r.fact("", "Condition", r.about(r.body.get("code")), **common)
     for i, extension in enumerate(extensions(r.body, HISTOLOGY)):

@@ -26,7 +26,7 @@ def consent(r: Reading) -> Iterator[Fact]:
     scope = [c.get("code") for s in dicts(r.body.get("scope")) for c in dicts(s.get("coding"))]
     studies = {
         study_of(r, reference, subject).iri
-        for subject in r.enrolments.get(r.entry.name, ())
+        for subject in r.ties.enrolments.get(r.entry.name, ())
         for reference in dicts(subject.body.get("study"))
     } - {None}
     own = set(r.terms.study_ids.values())

@@ -51,6 +51,8 @@ FINDINGS: Mapping[str, tuple[Severity, str, str]] = {
     "DATA136": ("error", "the file is truncated: what came after is missing", "export it again"),
     "DATA137": ("error", "what could not be read may be about any patient", "see the faults told"),
     "DATA138": ("error", "two records under one name are never merged", "keep them in two folders"),
+    "DATA139": ("info", "which of them is meant cannot be told", "record each by itself"),
+    "DATA140": ("info", "it does not say that a record is complete", "map its code, if it does"),
     "DATA150": ("info", "no fact is made from this type of resource", "nothing"),
     "DATA151": ("info", "the knowledge base asks no such question", "nothing"),
 }

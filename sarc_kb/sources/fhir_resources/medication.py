@@ -12,15 +12,19 @@ from sarc_kb.sources.fhir_resources.codes import (
     REQUEST_INTENT,
     REQUEST_STATUS,
     STATEMENT_STATUS,
+    VOID_MEDICATION,
 )
 from sarc_kb.sources.fhir_resources.elements import Json, dicts
 from sarc_kb.sources.fhir_resources.reading import Reading
+from sarc_kb.sources.fhir_resources.values import as_number, unit_of
 
 
 def medication_administration(r: Reading) -> Iterator[Fact]:
     status, ongoing = r.status(EVENT_STATUS)
     start, end, ongoing = r.extent("effective", ongoing)
-    yield from _medication_use(r, status, start=start, end=end, ongoing=ongoing)
+    dose = _dose(r, [{"doseAndRate": [{"doseQuantity": d.get("dose")}], "route": d.get("route")}
+                     for d in dicts(r.body.get("dosage"))])  # fmt: skip
+    yield from _medication_use(r, status, dose, start=start, end=end, ongoing=ongoing)
 
 
 def medication_request(r: Reading) -> Iterator[Fact]:
@@ -41,6 +45,7 @@ def medication_request(r: Reading) -> Iterator[Fact]:
     yield from _medication_use(
         r,
         status,
+        _dose(r, dicts(r.body.get("dosageInstruction"))),
         start=start or (authored if end is None else None),
         end=end,
         ongoing=None if ongoing and end else ongoing,
@@ -55,7 +60,33 @@ def medication_statement(r: Reading) -> Iterator[Fact]:
         start, end = _dosage_period(r, "dosage")
         ongoing = None if ongoing and end else ongoing
     recorded = r.date(r.body, "dateAsserted")
-    yield from _medication_use(r, status, start=start, end=end, ongoing=ongoing, recorded=recorded)
+    dose = _dose(r, dicts(r.body.get("dosage")))
+    yield from _medication_use(
+        r, status, dose, start=start, end=end, ongoing=ongoing, recorded=recorded
+    )
+
+
+def _dose(r: Reading, dosages: list[Json]) -> dict[str, Any]:
+    """Return the dose of one administration and the route, where the dosages agree on one."""
+    given = [
+        quantity
+        for dosage in dosages
+        for rate in dicts(dosage.get("doseAndRate"))
+        for quantity in dicts(rate.get("doseQuantity"))
+    ]
+    values = {(as_number(quantity.get("value")), unit_of(quantity)) for quantity in given}
+    routes = [r.codings(dosage.get("route")) for dosage in dosages]
+    found: dict[str, Any] = {}
+    if len(values) > 1:
+        r.note("DATA139", "several doses")
+    elif values:
+        found["value"], found["unit"] = values.pop()
+        if found["value"] is None:
+            r.note("DATA124", "the dose holds no number")
+            found["value_text"] = "dose"
+    if routes and all(route == routes[0] for route in routes):
+        found["axes"] = r.on("route", routes[0])
+    return found
 
 
 def _dosage_period(r: Reading, name: str) -> tuple[PartialDate | None, PartialDate | None]:
@@ -79,14 +110,17 @@ def _dosage_period(r: Reading, name: str) -> tuple[PartialDate | None, PartialDa
     return start, None if open_end else end
 
 
-def _medication_use(r: Reading, status: str, **rest: Any) -> Iterator[Fact]:
-    """Yield the use of a medication and of each active ingredient that is coded."""
+def _medication_use(r: Reading, status: str, dose: dict[str, Any], **rest: Any) -> Iterator[Fact]:
+    """Yield the use of a medication and of each active ingredient that is coded.
+
+    The dose is the product's, so it is an ingredient's only if that is all there is in it.
+    """
     rest["tumour"] = r.tumour(r.body.get("reasonReference"))
     concept = r.body.get("medicationCodeableConcept")
     ingredients: list[Json] = []
     for reference in dicts(r.body.get("medicationReference")):
         target = r.target(reference)
-        usable = target is not None and target.body.get("status") != "entered-in-error"
+        usable = target is not None and target.body.get("status") not in VOID_MEDICATION
         if target is not None and usable and target.type == "Medication":
             concept = target.body.get("code")
             ingredients = dicts(target.body.get("ingredient"))
@@ -96,7 +130,11 @@ def _medication_use(r: Reading, status: str, **rest: Any) -> Iterator[Fact]:
         if ingredient.get("isActive") is not False
         and (found := r.codings(ingredient.get("itemCodeableConcept")))
     ]
-    if (product := r.substance(concept)) or not coded:
-        yield r.fact("", "MedicationUse", product or r.about(concept), status, **rest)
+    rest["axes"] = (*dose.pop("axes", ()), *r.marks(r.body))
+    product = r.substance(concept)
+    if product or not coded:
+        yield r.fact("", "MedicationUse", product or r.about(concept), status, **rest, **dose)
+    alone = len(ingredients) == 1
     for i, found in coded:
-        yield r.fact(f"#ingredient-{i + 1}", "MedicationUse", found, status, **rest)
+        part = f"#ingredient-{i + 1}"
+        yield r.fact(part, "MedicationUse", found, status, **rest, **(dose if alone else {}))

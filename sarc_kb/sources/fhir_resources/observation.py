@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from sarc_kb.facts import Fact
+from sarc_kb.sources.fhir_resources.adverse_event import is_toxicity, toxicity_observation
 from sarc_kb.sources.fhir_resources.codes import (
     OBSERVATION_STATUS,
     RELATED_CONDITION,
     SOMETHING_ELSE,
+    VOID_STUDY,
 )
 from sarc_kb.sources.fhir_resources.elements import (
     Json,
@@ -19,44 +21,44 @@ from sarc_kb.sources.fhir_resources.elements import (
     named_type,
     referred,
 )
+from sarc_kb.sources.fhir_resources.evidence import methods, specimens
 from sarc_kb.sources.fhir_resources.reading import Reading
 from sarc_kb.sources.fhir_resources.values import answer, question, result, upper_limit, who
 
 
 def observation(r: Reading) -> Iterator[Fact]:
-    counts = r.status(OBSERVATION_STATUS)
+    status, _ = r.status(OBSERVATION_STATUS)
     if _is_about_something_else(r):
         r.note("DATA127", "its focus is not the patient")
         return
     start, end = r.when("effective")
-    recorded = r.date(r.body, "issued")
-    if asked := question(r, r.body.get("code")):
-        yield r.fact(
-            "",
-            "Attestation",
-            (asked,),
-            counts[0],
-            start=start,
-            end=end,
-            recorded=recorded,
-            performer=who(r.body.get("performer")),
-            **answer(r, r.body),
-        )
-        return
-    about = [e.get("valueReference") for e in extensions(r.body, RELATED_CONDITION)]
-    specimens = [r.target(reference) for reference in dicts(r.body.get("specimen"))]
     common: dict[str, Any] = {
-        "status": counts[0],
+        "status": status,
         "start": start,
         "end": end,
-        "recorded": recorded,
-        "tumour": r.tumour([*dicts(r.body.get("focus")), *dicts(about)]),
-        "axes": r.axes(
-            method=r.body.get("method") or _modality(r),
-            bodySite=r.body.get("bodySite"),
-            specimen=[s.body.get("type") for s in specimens if s and s.type == "Specimen"],
-        ),
+        "recorded": r.date(r.body, "issued"),
     }
+    if asked := question(r, r.body.get("code")):
+        performer = who(r, r.body.get("performer"))
+        said = answer(r, r.body)
+        yield r.fact("", "Attestation", asked, performer=performer, **common, **said)
+        return
+    about = [e.get("valueReference") for e in extensions(r.body, RELATED_CONDITION)]
+    common["tumour"] = r.tumour([*dicts(r.body.get("focus")), *dicts(about)])
+    if is_toxicity(r, r.codings(r.body.get("code"))):
+        yield from toxicity_observation(r, common)
+        return
+    reports = r.ties.reports.get(r.entry.name, [])
+    examined = [r.body, *(report.body for report in reports)]
+    common["axes"] = (
+        *(
+            r.axes(method=r.body.get("method") or _modality(r))
+            or r.on("method", methods(r, reports))
+        ),
+        *r.sites(r.body.get("focus")),
+        *next(filter(None, (specimens(r, body) for body in examined)), ()),
+        *r.marks(r.body),
+    )
     components = dicts(r.body.get("component"))
     # What only holds a group together is not itself a result.
     group = components or dicts(r.body.get("hasMember"))
@@ -89,6 +91,10 @@ def _modality(r: Reading) -> list[Json]:
     targets = [
         r.resolve(referred(reference), r.entry) for reference in dicts(r.body.get("derivedFrom"))
     ]
-    studies = [t.body for t in targets if t is not None and t.type == "ImagingStudy"]
+    studies = [
+        t.body
+        for t in targets
+        if t is not None and t.type == "ImagingStudy" and t.body.get("status") not in VOID_STUDY
+    ]
     codings = [coding for study in studies for coding in dicts(study.get("modality"))]
     return [{"coding": codings}] if len({str(c.get("code")) for c in codings}) == 1 else []

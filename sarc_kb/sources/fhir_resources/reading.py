@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from sarc_kb.dates import PartialDate, parse_date
 from sarc_kb.errors import Finding
 from sarc_kb.facts import Fact
+from sarc_kb.namespaces import text_iri
 from sarc_kb.sources.fhir_resources.codes import (
+    BODY_STRUCTURE,
     CONDITION_RELATED,
     DATA_ABSENT_REASON,
     RELATED_CONDITION,
@@ -31,6 +33,7 @@ from sarc_kb.sources.fhir_resources.elements import (
 )
 from sarc_kb.sources.fhir_resources.findings import finding
 from sarc_kb.sources.fhir_resources.terms import FhirTerms
+from sarc_kb.sources.limits import MAX_LABEL
 
 
 @dataclass(eq=False, slots=True)
@@ -60,20 +63,36 @@ class Entry:
         return f"{self.where} {self.type if self.name == self.where else self.name}".strip()
 
 
+Coding = tuple[str | None, str | None]
+
+
+@dataclass(slots=True)
+class Ties:
+    """What ties resources of one input together besides the references they hold themselves.
+
+    ``enrolments``: ResearchSubjects by the name of the Consent they name. ``reports``: reports by
+    the name of a result they give. ``conclusions``: reports by patient, system and code of what
+    they conclude. ``diagnoses``: patient, system and code of every Condition.
+    """
+
+    enrolments: dict[str, list[Entry]] = field(default_factory=dict)
+    reports: dict[str, list[Entry]] = field(default_factory=dict)
+    conclusions: dict[tuple[str, Coding], list[Entry]] = field(default_factory=dict)
+    diagnoses: set[tuple[str, Coding]] = field(default_factory=set)
+
+
 @dataclass(slots=True)
 class Reading:
     """One resource while it is read: its elements, what they refer to, what was found odd.
 
-    ``enrolments``: ResearchSubjects by the name of the Consent they name. ``reports``:
-    DiagnosticReports by the name of a result they give. ``entry_dates`` collects the patient's
-    dates of entry into the trial.
+    ``patient``: whose it is. ``entry_dates`` collects the patient's dates of entry into the trial.
     """
 
     entry: Entry
     terms: FhirTerms
     resolve: Callable[[str, Entry], Entry | None]
-    enrolments: Mapping[str, list[Entry]]
-    reports: Mapping[str, list[Entry]]
+    ties: Ties
+    patient: str
     findings: list[Finding]
     labels: dict[str, str]
     entry_dates: list[PartialDate]
@@ -89,12 +108,13 @@ class Reading:
         return self.terms.term(name)
 
     def fact(
-        self, part: str, kind: str, concepts: tuple[str, ...], status: str, **rest: Any
+        self, part: str, kind: str | None, concepts: tuple[str, ...], status: str, **rest: Any
     ) -> Fact:
-        """Return a fact of this resource; ``part`` tells several apart."""
+        """Return a fact of this resource; ``part`` tells several apart. Without a ``kind`` it is
+        of the kind that its concept is recorded as."""
         return Fact(
             id=self.entry.name + part,
-            kind=self.term(kind),
+            kind=self.term(kind) if kind else None,
             concepts=concepts,
             status=self.term(status),
             source=self.entry.name,
@@ -118,14 +138,16 @@ class Reading:
         return tuple(found)
 
     def concepts(self, concept: object) -> tuple[str, ...]:
-        """Return the codings of ``concept``, or FHIR's own code for having none.
+        """Return the codings of ``concept``, or its text, or FHIR's own code for having neither.
 
-        That code is mapped to nothing: the fact stays visible as one that nobody can read, and
-        the list it belongs to does not look complete without it.
+        A text is an IRI of its own, which only a mapping of that very text makes readable; the
+        code is mapped to nothing. Either way the fact stays visible, if only as one that nobody
+        can read, and the list it belongs to does not look complete without it.
         """
-        worded = any(words(one.get("text")) for one in dicts(concept))
-        absent = self.terms.code(DATA_ABSENT_REASON, "as-text" if worded else "unknown")
-        return self.codings(concept) or (absent,)
+        texts = [text for one in dicts(concept) if (text := string(one.get("text")))]
+        named = tuple(text_iri(text) for text in texts if len(text) <= MAX_LABEL)
+        absent = self.terms.code(DATA_ABSENT_REASON, "as-text" if texts else "unknown")
+        return self.codings(concept) or named or (absent,)
 
     def about(self, concept: object) -> tuple[str, ...]:
         """Return what the resource is about; having no code is a finding."""
@@ -147,6 +169,47 @@ class Reading:
             for axis, concept in concepts.items()
             for iri in self.codings(concept)
         )
+
+    def marks(self, body: Json) -> tuple[tuple[str, str], ...]:
+        """Return what extensions put on an axis: those whose url is the axis, or is mapped to it."""
+        found = []
+        for extension in dicts(body.get("extension")):
+            url = string(extension.get("url")) or ""
+            for axis in sorted(self.axes_meant(iri_safe(url))):
+                found += [(axis, iri) for iri in self.extension_codings(extension)]
+        return tuple(found)
+
+    def axes_meant(self, iri: str) -> frozenset[str]:
+        """Return the axes that ``iri`` is, or is mapped to."""
+        return (self.terms.means(iri) | {iri}) & self.terms.axes
+
+    def extension_codings(self, extension: Json) -> tuple[str, ...]:
+        """Return the codings that an extension has as its value."""
+        coding = extension.get("valueCoding")
+        return self.codings([extension.get("valueCodeableConcept"), {"coding": coding}])
+
+    def known(self, iris: Iterable[str]) -> tuple[str, ...]:
+        """Return those of ``iris`` that mean something: where others would only be noise."""
+        return tuple(iri for iri in iris if self.terms.means(iri))
+
+    def on(self, axis: str, iris: Iterable[str]) -> tuple[tuple[str, str], ...]:
+        """Return ``iris`` as values of ``axis``."""
+        return tuple((self.term(axis), iri) for iri in iris)
+
+    def sites(self, *references: object) -> tuple[tuple[str, str], ...]:
+        """Return the body site: as coded, else where the BodyStructures lie that are referred to."""
+        coded = self.axes(bodySite=self.body.get("bodySite"))
+        structures = extensions(self.body, *BODY_STRUCTURE)
+        pointed = [*references, *(e.get("valueReference") for e in structures)]
+        targets = [self.structure(reference) for several in pointed for reference in dicts(several)]
+        return coded or self.axes(bodySite=[t.get("location") for t in targets if t])
+
+    def structure(self, reference: Json) -> Json | None:
+        """Return the BodyStructure in use that a Reference means, if it means one."""
+        target = self.resolve(referred(reference), self.entry)
+        if target is None or target.type != "BodyStructure" or target.body.get("active") is False:
+            return None
+        return target.body
 
     # statuses
 

@@ -11,6 +11,10 @@ from sarc_kb.sources.fhir_resources.elements import iri_safe
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S")
 
 
+def _nothing(_: str) -> frozenset[str]:
+    return frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class FhirTerms:
     """What the reader must know of the knowledge base.
@@ -19,7 +23,8 @@ class FhirTerms:
     id to the IRI of the question or rule. ``study_ids``: registry id to the IRI of the study;
     these are the trial's own. ``term``: local name to IRI of the vocabulary. ``names``: names of
     substances (lower case) to terms, for medications and allergens whose ``text`` is just that
-    name, because some substances have no code yet.
+    name, because some substances have no code yet. ``means``: a code to every term it certainly
+    stands for, with all above; an unmapped one means nothing. ``axes``: the axes of facts.
     """
 
     systems: Mapping[str, str]
@@ -27,6 +32,8 @@ class FhirTerms:
     study_ids: Mapping[str, str]
     term: Callable[[str], str]
     names: Mapping[str, str] = field(default_factory=dict)
+    means: Callable[[str], frozenset[str]] = _nothing
+    axes: frozenset[str] = frozenset()
 
     def prefix(self, system: str | None) -> str:
         """Return what stands before the codes of ``system``; an unknown one keeps its URI."""

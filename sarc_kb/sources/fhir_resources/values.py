@@ -5,12 +5,14 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from sarc_kb.sources.fhir_resources.codes import ANSWERS, COMPARATORS, UCUM
-from sarc_kb.sources.fhir_resources.elements import Json, choice, dicts, string, words
+from sarc_kb.namespaces import text_iri
+from sarc_kb.sources.fhir_resources.codes import ANSWERS, COMPARATORS, UCUM, VOID_TEAM
+from sarc_kb.sources.fhir_resources.elements import Json, choice, dicts, referred, string, words
 from sarc_kb.sources.fhir_resources.reading import Reading
 
 
 def as_number(value: object) -> Decimal | None:
+    """Return ``value`` if it is a number, exactly."""
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return None
     return Decimal(value)
@@ -49,6 +51,8 @@ def result(r: Reading, body: Json) -> dict[str, Any]:
         case "valueBoolean" if isinstance(value, bool):
             return {"value_concepts": (r.term("Yes" if value else "No"),)}
         case "valueString" if isinstance(value, str):
+            if meant := r.known((text_iri(value),)):
+                return {"value_concepts": meant}
             return {"value_text": words(value) or name}
     r.note("DATA124", f"{name} is not read")
     return {"value_text": name}
@@ -88,20 +92,41 @@ def answer(r: Reading, body: Json) -> dict[str, Any]:
     return result(r, body)
 
 
-def who(*references: object) -> str | None:
-    """Return who is named first, as the resource itself names them."""
+def who(r: Reading, *references: object) -> str | None:
+    """Return who is named first, as the resource itself names them; a team or a role by its name."""
     for reference in (one for several in references for one in dicts(several)):
-        if name := words(reference.get("display")) or string(reference.get("reference")):
+        if name := words(reference.get("display")) or _team(r, reference):
+            return name
+        if name := string(reference.get("reference")):
             return name
     return None
 
 
-def question(r: Reading, concept: object) -> str | None:
-    """Return the question or rule that a coding of the trial's own system names."""
+def _team(r: Reading, reference: Json) -> str | None:
+    target = r.resolve(referred(reference), r.entry)
+    if target is None or target.body.get("status") in VOID_TEAM:
+        return None
+    if target.type in ("CareTeam", "Organization"):
+        return words(target.body.get("name"))
+    if target.type == "PractitionerRole":
+        for concept in dicts(target.body.get("code")):
+            shown = [words(coding.get("display")) for coding in dicts(concept.get("coding"))]
+            return words(concept.get("text")) or next(filter(None, shown), None)
+    return None
+
+
+def question(r: Reading, concept: object) -> tuple[str, ...]:
+    """Return the questions and rules that a coding names: of the trial's own system, or mapped."""
     for one in dicts(concept):
         for coding in dicts(one.get("coding")):
             asked = r.terms.questions.get(string(coding.get("code")) or "", "")
             namespace = r.terms.prefix(string(coding.get("system")))
             if asked.startswith(namespace) and "/" not in asked[len(namespace) :]:
-                return asked
-    return None
+                return (asked,)
+    return asked_by(r, *r.codings(concept))
+
+
+def asked_by(r: Reading, *iris: str) -> tuple[str, ...]:
+    """Return the questions and rules that ``iris`` are mapped to."""
+    known = frozenset(r.terms.questions.values())
+    return tuple(sorted({asked for iri in iris for asked in r.terms.means(iri) & known}))
