@@ -11,7 +11,7 @@ import csv
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from sarc_kb import __version__
 from sarc_kb.errors import Finding, SarcError, UsageError
 
 if TYPE_CHECKING:
-    from sarc_kb.assessment import AssessmentSet
+    from sarc_kb.assessment import Assessment, AssessmentSet, Outcome, Verdict
     from sarc_kb.kb import KnowledgeBase
 
 PASS, FAIL, COULD_NOT, UNDETERMINED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -289,50 +289,65 @@ def _validate(options: argparse.Namespace) -> int:
     kb.answers(trial, attested)
     as_of = option_date("--as-of", options.as_of)
     records, problems = read_sources([Path(f) for f in options.files], kb.reading_terms(trial))
-    records = with_entry_dates(
+    dated = with_entry_dates(
         records,
         options.entry_date,
         _entry_dates(options.entry_dates) if options.entry_dates else {},
     )
-    assessments = []
-    with _Progress(len(records)) as progress:
-        for record in records:
-            assessments.append(
-                kb.assess_record(
+    seen = _Seen()
+
+    def judged() -> Iterator[Assessment]:
+        with _Progress(len(records)) as progress:
+            for record in dated:
+                assessment = kb.assess_record(
                     record, trial, engine, as_of=as_of, complete=complete, attested=attested
                 )
-            )
-            progress.step()
+                seen.add(assessment)
+                yield assessment
+                progress.step()
+
     problems = [*kb.added_findings, *problems]
-    result = AssessmentSet(kb.info, tuple(assessments), tuple(problems))
-    _write(_render(result, options, kb), options.output)
+    if options.format == "jsonl":
+        from sarc_kb.reports.json_report import stream_jsonl
+
+        # Written as it is judged: a cohort of any size needs the memory of one patient.
+        _write(stream_jsonl(kb.info, judged(), problems), options.output)
+    else:
+        result = AssessmentSet(kb.info, tuple(judged()), tuple(problems))
+        _write(_render(result, options, kb), options.output)
     for finding in problems:
         _complain(finding)
-    return _exit_code(result)
+    return seen.exit_code(problems)
 
 
-def _exit_code(result: AssessmentSet) -> int:
-    from sarc_kb.assessment import Outcome, Verdict
+class _Seen:
+    """What the exit code depends on, of all assessments."""
 
-    if any(f.severity == "error" for f in result.run_findings) or not result.assessments:
-        return COULD_NOT
-    if any(a.verdict is Verdict.ERROR for a in result.assessments):
-        return COULD_NOT
-    outcomes = {c.outcome for a in result.assessments for c in a.criteria}
-    if Outcome.FAIL in outcomes:
-        return FAIL
-    return UNDETERMINED if Outcome.UNDETERMINED in outcomes else PASS
+    def __init__(self) -> None:
+        self.outcomes: set[Outcome] = set()
+        self.verdicts: set[Verdict] = set()
+
+    def add(self, assessment: Assessment) -> None:
+        self.verdicts.add(assessment.verdict)
+        self.outcomes.update(c.outcome for c in assessment.criteria)
+
+    def exit_code(self, problems: Sequence[Finding]) -> int:
+        from sarc_kb.assessment import Outcome, Verdict
+
+        if any(f.severity == "error" for f in problems) or not self.verdicts:
+            return COULD_NOT
+        if Verdict.ERROR in self.verdicts:
+            return COULD_NOT
+        if Outcome.FAIL in self.outcomes:
+            return FAIL
+        return UNDETERMINED if Outcome.UNDETERMINED in self.outcomes else PASS
 
 
 def _render(result: AssessmentSet, options: argparse.Namespace, kb: KnowledgeBase) -> str:
-    if options.format in ("json", "jsonl"):
-        from sarc_kb.reports import json_report
+    if options.format == "json":
+        from sarc_kb.reports.json_report import render_json
 
-        return (
-            json_report.render_json(result)
-            if options.format == "json"
-            else json_report.render_jsonl(result)
-        )
+        return render_json(result)
     if options.format in ("turtle", "jsonld"):
         from sarc_kb.reports import shacl_report
 
@@ -387,29 +402,30 @@ def _entry_dates(name: str) -> dict[str, str]:
     return dates
 
 
-def _write(text: str, output: str | None) -> None:
-    """Write to standard output, or to a file that appears whole or not at all."""
-    text = text if text.endswith("\n") else text + "\n"
+def _write(text: str | Iterable[str], output: str | None) -> None:
+    """Write a text, or its lines one by one, to standard output, or to a file that appears whole
+    or not at all."""
+    lines = (text if text.endswith("\n") else text + "\n",) if isinstance(text, str) else text
     try:
         if output is None:
-            sys.stdout.write(text)
+            sys.stdout.writelines(lines)
             sys.stdout.flush()
         elif Path(output).exists() and not Path(output).is_file():
             # A device or a pipe has no "whole", and must not be replaced by a file.
             with Path(output).open("w", encoding="utf-8", newline="\n") as stream:
-                stream.write(text)
+                stream.writelines(lines)
         else:
-            _replace(Path(output).resolve(), text)
+            _replace(Path(output).resolve(), lines)
     except OSError as error:
         raise OSError(error.errno, error.strerror, output or _STANDARD_OUTPUT) from None
 
 
-def _replace(target: Path, text: str) -> None:
+def _replace(target: Path, lines: Iterable[str]) -> None:
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=".sarc-kb-")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
+            stream.writelines(lines)
             stream.flush()
             os.fsync(stream.fileno())
         mask = os.umask(0)
@@ -535,12 +551,12 @@ def _prepare(options: argparse.Namespace) -> int:
         policies=_pairs("--policy", options.policy),
         readings=_pairs("--reading", options.reading),
     )
-    records, problems = read_sources([Path(f) for f in options.files], kb.reading_terms(trial))
+    found, problems = read_sources([Path(f) for f in options.files], kb.reading_terms(trial))
     if problems:
         raise InputError(*problems)
     for finding in kb.added_findings:
         _complain(finding)
-    records = with_entry_dates(records, options.entry_date, {})
+    records = list(with_entry_dates(found, options.entry_date, {}))
     if len(records) != 1:
         raise InputError(
             Finding(

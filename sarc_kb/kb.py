@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -354,12 +354,11 @@ class KnowledgeBase:
         self.scopes(complete)
         day = option_date("--as-of", as_of)
         records, problems = read_sources([Path(s) for s in sources], self.reading_terms(compiled))
-        records = with_entry_dates(records, entry_date, entry_dates or {})
         assessments = [
             self.assess_record(
                 r, compiled, processor, as_of=day, complete=complete, attested=attested
             )
-            for r in records
+            for r in with_entry_dates(records, entry_date, entry_dates or {})
         ]
         problems = [*self.added_findings, *problems]
         return AssessmentSet(self.info, tuple(assessments), tuple(problems))
@@ -434,14 +433,13 @@ class KnowledgeBase:
 
 def with_entry_dates(
     records: Iterable[PatientRecord], default: str | None, each: Mapping[str, str]
-) -> list[PatientRecord]:
-    """Return the records with entry dates from the options where the data have none.
+) -> Iterator[PatientRecord]:
+    """Yield the records with entry dates from the options where the data have none.
 
     Raises:
         UsageError: a date cannot be read.
     """
     common = option_date("--entry-date", default)
-    out = []
     for record in records:
         named = each.get(record.patient) or each.get(record.label)
         given = option_date("--entry-dates", named) if named else None
@@ -457,8 +455,7 @@ def with_entry_dates(
             record = replace(record, findings=(*record.findings, clash))
         elif record.entry is None and (given or common) is not None:
             record = replace(record, entry=given or common)
-        out.append(record)
-    return out
+        yield record
 
 
 def option_date(option: str, text: str | None) -> PartialDate | None:
