@@ -67,6 +67,7 @@ CREATE INDEX of_entry ON names (entry);
 CREATE INDEX to_name ON refs (name);
 CREATE INDEX of_person ON people (id);
 """
+_WHOSE = frozenset(("resourceType", "id", "subject", "patient", "individual", "contained"))
 # References to other types lead to nothing that is read.
 _FOLLOWED = READERS.keys() | SUPPORTING | CONSULTED | {"", "Encounter", "ServiceRequest"}
 # A file may consist of faults: so many are told one by one, and so many in each patient's record.
@@ -167,7 +168,7 @@ class FhirDataSet:
                 entry.where,
                 entry.url,
                 entry.refused,
-                entry.body,
+                entry.body if entry.type in USED else _stub(entry.body),
                 len(self._digests),
                 remarks.get(entry, ()),
             )
@@ -406,7 +407,7 @@ class _Pending:
                 "INSERT INTO entries (owner, body) VALUES (?, ?)", (owner, pickle.dumps(kept, 5))
             )
             names += [(name, row.lastrowid) for name in kept.names]
-            if owner:
+            if owner and kept.body.get("resourceType") in USED:
                 references |= {(owner, name) for name in _references(kept.body)}
         database.executemany("INSERT INTO names VALUES (?, ?)", names)
         database.executemany("INSERT OR IGNORE INTO refs VALUES (?, ?)", sorted(references))
@@ -417,6 +418,11 @@ class _Pending:
             self.people,
         )
         database.execute("COMMIT")
+
+
+def _stub(body: Json) -> Json:
+    """Return what is needed of a resource that gives no fact: what it is and whose."""
+    return {key: value for key, value in body.items() if key in _WHOSE}
 
 
 def _references(body: Json) -> set[str]:

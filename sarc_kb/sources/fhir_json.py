@@ -64,9 +64,10 @@ class Parser:
             raise RefusedError("DATA102", f"{where}: {error.msg}") from None
         except RecursionError:
             raise RefusedError("DATA105", f"nested deeper than {self.depth}") from None
-        level = [document]
-        for _ in range(self.depth):
+        level, depth = [document], 0
+        while level and depth < self.depth:
             level = [child for node in level for child in containers(node)]
+            depth += 1
         if level:
             raise RefusedError("DATA105", f"nested deeper than {self.depth}")
         if _SUSPECT_ESCAPE.search(data) and (path := _unwritable(document)):

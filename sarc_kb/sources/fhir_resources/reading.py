@@ -60,7 +60,9 @@ class Entry:
     @property
     def label(self) -> str:
         """Place and name, as findings give them."""
-        return f"{self.where} {self.type if self.name == iri_safe(self.where) else self.name}".strip()
+        return (
+            f"{self.where} {self.type if self.name == iri_safe(self.where) else self.name}".strip()
+        )
 
 
 Coding = tuple[str | None, str | None]

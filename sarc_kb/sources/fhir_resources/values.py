@@ -128,5 +128,5 @@ def question(r: Reading, concept: object) -> tuple[str, ...]:
 
 def asked_by(r: Reading, *iris: str) -> tuple[str, ...]:
     """Return the questions and rules that ``iris`` are mapped to."""
-    known = frozenset(r.terms.questions.values())
-    return tuple(sorted({asked for iri in iris for asked in r.terms.means(iri) & known}))
+    meant = {term for iri in iris for term in r.terms.means(iri)}
+    return tuple(sorted(meant.intersection(r.terms.questions.values()))) if meant else ()
