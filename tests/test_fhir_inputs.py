@@ -317,7 +317,7 @@ def test_the_same_id_on_two_servers_is_two_patients_in_lines_too() -> None:
         inner = entry(ANNA, fullUrl=server + "Patient/anna"), entry(result, fullUrl=f"urn:uuid:{n}")
         parts.append(bundle("collection", *inner))
     records = read_fhir(b"\n".join(parts), "x", TERMS)
-    assert [(r.patient, numbers(r)) for r in records] == [
+    assert [(r.patient, [v for v in numbers(r) if v is not None]) for r in records] == [
         ("http://a.example/Patient/anna", [0]),
         ("http://b.example/Patient/anna", [1]),
     ]
