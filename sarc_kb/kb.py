@@ -379,6 +379,7 @@ class KnowledgeBase:
                 names=self.terms.names_without_code(str(SARC.MedicationUse)),
                 means=cache(self.terms.meaning),
                 axes=self.terms.axes,
+                absences=frozenset(d.source for d in trial.derivations if d.kind == "Settling"),
             ),
         )
 

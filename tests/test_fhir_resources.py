@@ -6,6 +6,7 @@ For each type there is a test of every value of its status (row E1 of the list o
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ from test_fhir import (
 from test_fhir import resource as made
 
 from sarc_kb.facts import Fact, PatientRecord
-from sarc_kb.kb import KnowledgeBase
+from sarc_kb.kb import KnowledgeBase, with_entry_dates
 from sarc_kb.namespaces import SARC, TEXT, text_iri
 from sarc_kb.rules import Trial
 from sarc_kb.sources.fhir import FhirTerms, read_fhir
@@ -359,6 +360,28 @@ def test_e1_whatever_became_of_a_study_it_is_the_study(status: str, read: Read) 
     subject = made("ResearchSubject", status="on-study", study={"reference": "ResearchStudy/t"})
     (fact,) = of(read(study, subject), "ResearchSubject/")
     assert axis(fact, "study") == ["urn:other/42"]
+
+
+# -- allergies ------------------------------------------------------------------------------------
+
+
+def test_that_no_allergy_is_known_is_true_of_the_day_it_was_said(
+    read: Read, kb: KnowledgeBase, trial: Trial
+) -> None:
+    known = coded("716186003")
+    nothing = made("AllergyIntolerance", id="n", code=known, recordedDate="2024-02-28")
+    something = made(
+        "AllergyIntolerance", id="s", code=coded("91936005"), recordedDate="2024-02-28"
+    )
+    absent, present = of(read(nothing, something), "AllergyIntolerance/")
+    assert (text(absent.start), text(absent.end)) == ("2024-02-28", "2024-02-28")
+    assert (text(present.start), text(present.recorded)) == (None, "2024-02-28")
+    # Recorded on the day of entry it settles that there is no hypersensitivity.
+    for day, settled in (("2024-02-28", True), ("2024-03-01", False)):
+        (record,) = with_entry_dates([read(nothing)], day, {})
+        prepared = kb.prepare(record, trial)
+        texts = [s.text for s in prepared.statements if s.end >= prepared.entry.first]
+        assert any("no known allergy" in t for t in texts) == settled, day
 
 
 # -- BodyStructure, index tumour, axes ------------------------------------------------------------
@@ -811,8 +834,6 @@ QUESTION = "https://w3id.org/sarc-kb/trial/NCT05602415/question-transfusion-14-d
 def test_another_link_id_asks_what_it_is_mapped_to(
     subject: str, asked: bool, terms: FhirTerms
 ) -> None:
-    from dataclasses import replace
-
     mapped = replace(terms, means=lambda iri: frozenset({QUESTION} if iri == subject else ()))
     response = made(
         "QuestionnaireResponse",
@@ -854,8 +875,6 @@ def test_a_mapping_of_the_team_asks_too(kb: KnowledgeBase, trial: Trial, tmp_pat
 
 
 def test_a_text_has_an_iri_that_a_mapping_may_know(terms: FhirTerms) -> None:
-    from dataclasses import replace
-
     known = text_iri("Tumor growth type on MRI")
     mapped = replace(
         terms, means=lambda iri: frozenset({"x"} if iri == text_iri("diffuse") else ())
@@ -876,8 +895,6 @@ def test_no_text_of_the_record_is_told_in_findings(
     canary = "CANARY of Anna"
     body = made("Condition", code={"text": canary}, recordedDate="2024-01-01")
     (record,) = read_fhir(encode([ANNA, body]), "x", terms)
-    from sarc_kb.kb import with_entry_dates
-
     (dated,) = with_entry_dates([record], "2024-06-01", {})
     prepared = kb.prepare(dated, trial)
     assert any(f.concepts[0].startswith(TEXT) for f in record.facts)

@@ -20,12 +20,21 @@ def allergy_intolerance(r: Reading) -> Iterator[Fact]:
     verified = r.coded_status("verificationStatus", ALLERGY_VERIFICATION, VERIFICATION)
     clinical = r.coded_status("clinicalStatus", ALLERGY_CLINICAL, CLINICAL)
     ongoing = CLINICAL[clinical] if clinical else None
-    start = r.date(r.body, "onsetDateTime")
+    start = end = r.date(r.body, "onsetDateTime")
+    recorded = r.date(r.body, "recordedDate")
+    if start is None and any(
+        r.terms.means(code) & r.terms.absences for code in r.codings(r.body.get("code"))
+    ):
+        # That nothing is known has no onset: it is true of the day on which it was said.
+        start = end = recorded
+    else:
+        end = None
     common: dict[str, Any] = {
         "status": VERIFICATION[verified or "confirmed"],
         "start": start,
+        "end": end,
         "ongoing": ongoing,
-        "recorded": r.date(r.body, "recordedDate"),
+        "recorded": recorded,
         "axes": r.marks(r.body),
     }
     substances = [

@@ -25,6 +25,7 @@ class FhirTerms:
     substances (lower case) to terms, for medications and allergens whose ``text`` is just that
     name, because some substances have no code yet. ``means``: a code to every term it certainly
     stands for, with all above; an unmapped one means nothing. ``axes``: the axes of facts.
+    ``absences``: terms that say that there was nothing, such as that no allergy is known.
     """
 
     systems: Mapping[str, str]
@@ -34,6 +35,7 @@ class FhirTerms:
     names: Mapping[str, str] = field(default_factory=dict)
     means: Callable[[str], frozenset[str]] = _nothing
     axes: frozenset[str] = frozenset()
+    absences: frozenset[str] = frozenset()
 
     def prefix(self, system: str | None) -> str:
         """Return what stands before the codes of ``system``; an unknown one keeps its URI."""
