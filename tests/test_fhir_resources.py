@@ -5,8 +5,10 @@ For each type there is a test of every value of its status (row E1 of the list o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +34,7 @@ from sarc_kb.kb import KnowledgeBase, with_entry_dates
 from sarc_kb.namespaces import SARC, TEXT, text_iri
 from sarc_kb.rules import Trial
 from sarc_kb.sources.fhir import FhirTerms, read_fhir
+from sarc_kb.sources.fhir_resources.readers import CONSULTED, READERS, SUPPORTING
 from sarc_kb.terminology import Terminology
 
 ONTOLOGY = "https://w3id.org/sarc-kb/ontology"
@@ -904,3 +907,27 @@ def test_no_text_of_the_record_is_told_in_findings(
 
 def test_snomed_is_known_by_these_terms(terms: FhirTerms) -> None:
     assert terms.code(SNOMED, "1") == "http://snomed.info/id/1"
+
+
+# -- the page for mapping teams ----------------------------------------------------------------------
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "fhir.md"
+
+
+def test_each_type_that_is_read_stands_in_the_page_and_no_other() -> None:
+    page = PAGE.read_text("utf-8")
+    types, rest = page.partition("## Resource types")[2].split(
+        "Read through what refers to them", 1
+    )
+    rows = [line for line in types.splitlines() if line.startswith("| ")]
+    head, *types_read = [row.split("|")[1].strip() for row in rows]
+    assert head == "type"
+    assert set(types_read) == set(READERS)
+    named = rest.partition("## Codes")[0]
+    assert {kind for kind in SUPPORTING | CONSULTED if kind in named} == SUPPORTING | CONSULTED
+
+
+def test_the_page_names_terms_that_are_there(ontology: Terminology) -> None:
+    names = set(re.findall(r"sarc:([A-Z]\w+)", PAGE.read_text("utf-8")))
+    assert len(names) >= 5
+    assert all(ontology.known(str(SARC[name])) for name in names)
