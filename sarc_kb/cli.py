@@ -306,7 +306,8 @@ def _validate(options: argparse.Namespace) -> int:
                 yield assessment
                 progress.step()
 
-    problems = [*kb.added_findings, *problems]
+    # One list to the end: what a source tells last is told too.
+    problems[:0] = kb.added_findings
     if options.format == "jsonl":
         from sarc_kb.reports.json_report import stream_jsonl
 
