@@ -11,6 +11,7 @@ import io
 import json
 import random
 import resource as system
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -458,6 +459,17 @@ def test_a_file_that_cannot_be_opened_leaves_the_others(tmp_path: Path) -> None:
     ((record,), problems) = sources(folder)
     assert numbers(record) == [1]
     assert said(problems) == [("DATA002", str(folder / "Gone.ndjson"))]
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(FhirDataSet, "add_file", full)
+    (tmp_path / "a.json").write_bytes(encode([ANNA, MEASURED]))
+    records, problems = sources(export(tmp_path / "x", BORIS), tmp_path / "a.json")
+    assert [r.label for r in records] == ["anna"]
+    assert said(problems) == [("DATA002", str(tmp_path / "x"))]
 
 
 def test_nobody_in_a_data_set_is_an_error(tmp_path: Path) -> None:

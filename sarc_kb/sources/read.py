@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import os
+import sqlite3
 import sys
 import zlib
 from collections.abc import Iterable
@@ -97,6 +98,13 @@ def _read_export(
             dataset.add_file(path, "" if len(files) == 1 else path.name)
         except OSError as error:
             unreadable.append(_closed(error, name))
+        except sqlite3.Error:
+            full = "the temporary database cannot be written"
+            why = "resources are grouped by patient on disk"
+            problems.append(
+                _fault("DATA002", origin, full, why, "free space, or set SQLITE_TMPDIR")
+            )
+            return
     _keep(dataset, patients, problems, unreadable)
 
 
