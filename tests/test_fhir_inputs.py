@@ -469,7 +469,7 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "a.json").write_bytes(encode([ANNA, MEASURED]))
     records, problems = sources(export(tmp_path / "x", BORIS), tmp_path / "a.json")
     assert [r.label for r in records] == ["anna"]
-    assert said(problems) == [("DATA002", str(tmp_path / "x"))]
+    assert said(problems) == [("DATA002", str(tmp_path / "x" / "Patient.000.ndjson"))]
 
 
 def test_nobody_in_a_data_set_is_an_error(tmp_path: Path) -> None:
