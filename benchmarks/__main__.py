@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import growth, patient, startup
+from benchmarks import fhir, growth, patient, startup
 from benchmarks.common import machine
 
-ALL = {"patient": patient.main, "startup": startup.main, "growth": growth.main}
+ALL = {"patient": patient.main, "startup": startup.main, "growth": growth.main, "fhir": fhir.main}
 
 
 def run(names: list[str]) -> int:

@@ -12,7 +12,7 @@ import csv
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from sarc_kb import __version__
 from sarc_kb.errors import Finding, SarcError, UsageError
 
 if TYPE_CHECKING:
-    from sarc_kb.assessment import AssessmentSet
+    from sarc_kb.assessment import Assessment, AssessmentSet, Conclusion, Outcome, Verdict
     from sarc_kb.kb import KnowledgeBase
     from sarc_kb.rules import Trial
 
@@ -47,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="patient graphs or FHIR JSON; folders; - is standard input",
     )
     _common(validate)
+    _mapping_options(validate)
     validate.add_argument(
         "--entry-date", metavar="DATE", help="study entry of patients whose data do not say it"
     )
@@ -132,6 +133,7 @@ def build_parser() -> argparse.ArgumentParser:
     prepare.add_argument("files", nargs=1, metavar="FILE")
     _common(prepare)
     _rules_part(prepare)
+    _mapping_options(prepare)
     prepare.add_argument("--entry-date", metavar="DATE")
     prepare.add_argument("--as-of", metavar="DATE")
     prepare.add_argument("--complete", metavar="KIND[,KIND]", default="")
@@ -174,6 +176,30 @@ def _common(parser: argparse.ArgumentParser, *, readings: bool = True) -> None:
             default=[],
             help="choose a reading of the register of ambiguities",
         )
+
+
+def _mapping_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--mappings",
+        metavar="FILE.sssom.tsv",
+        action="append",
+        default=[],
+        help="your own SSSOM rows: local codes, texts, units; they win over the project's",
+    )
+    parser.add_argument(
+        "--concept-ancestor",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="OMOP CONCEPT_ANCESTOR (CSV or Parquet): what is below a mapped concept is read too",
+    )
+    parser.add_argument(
+        "--valueset",
+        metavar="[TERM=]FILE",
+        action="append",
+        default=[],
+        help="FHIR ValueSet whose codes are below TERM (or below the term that is its url)",
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -250,7 +276,17 @@ def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
 def _knowledge_base(options: argparse.Namespace) -> KnowledgeBase:
     from sarc_kb.kb import KnowledgeBase
 
-    return KnowledgeBase.load(options.rules)
+    kb = KnowledgeBase.load(options.rules)
+    if not hasattr(options, "mappings"):
+        return kb
+    sets = [(given, *given.rpartition("=")) for given in options.valueset]
+    return kb.with_mappings(
+        *options.mappings,
+        concept_ancestors=options.concept_ancestor,
+        value_sets=[
+            (term, file) if equals else (None, given) for given, term, equals, file in sets
+        ],
+    )
 
 
 def _validate(options: argparse.Namespace) -> int:
@@ -271,16 +307,17 @@ def _validate(options: argparse.Namespace) -> int:
     kb.answers(trial, attested)
     as_of = option_date("--as-of", options.as_of)
     records, problems = read_sources([Path(f) for f in options.files], kb.reading_terms(trial))
-    records = with_entry_dates(
+    dated = with_entry_dates(
         records,
         options.entry_date,
         _entry_dates(options.entry_dates) if options.entry_dates else {},
     )
-    assessments = []
-    with _Progress(len(records)) as progress:
-        for record in records:
-            assessments.append(
-                kb.assess_record(
+    seen = _Seen()
+
+    def judged() -> Iterator[Assessment]:
+        with _Progress(len(records)) as progress:
+            for record in dated:
+                assessment = kb.assess_record(
                     record,
                     trial,
                     engine,
@@ -289,40 +326,58 @@ def _validate(options: argparse.Namespace) -> int:
                     attested=attested,
                     only=options.only,
                 )
-            )
-            progress.step()
-    result = AssessmentSet(kb.info, tuple(assessments), tuple(problems))
-    _write(_render(result, options, kb), options.output)
+                seen.add(assessment)
+                yield assessment
+                progress.step()
+
+    # One list to the end: what a source tells last is told too.
+    problems[:0] = kb.added_findings
+    if options.format == "jsonl":
+        from sarc_kb.reports.json_report import stream_jsonl
+
+        # Written as it is judged: a cohort of any size needs the memory of one patient.
+        _write(stream_jsonl(kb.info, judged(), problems), options.output)
+    else:
+        result = AssessmentSet(kb.info, tuple(judged()), tuple(problems))
+        _write(_render(result, options, kb), options.output)
     for finding in problems:
         _complain(finding)
-    return _exit_code(result)
+    return seen.exit_code(problems)
 
 
-def _exit_code(result: AssessmentSet) -> int:
-    from sarc_kb.assessment import Conclusion, Outcome, Verdict
+class _Seen:
+    """What the exit code depends on, of all assessments."""
 
-    if any(f.severity == "error" for f in result.run_findings) or not result.assessments:
-        return COULD_NOT
-    if any(a.verdict is Verdict.ERROR for a in result.assessments):
-        return COULD_NOT
-    outcomes = {c.outcome for a in result.assessments for c in a.criteria}
-    courses = {a.treatment.conclusion for a in result.assessments if a.treatment is not None}
-    if Outcome.FAIL in outcomes or Conclusion.VIOLATION in courses:
-        return FAIL
-    if Outcome.UNDETERMINED in outcomes or Conclusion.UNDETERMINED in courses:
-        return UNDETERMINED
-    return PASS
+    def __init__(self) -> None:
+        self.outcomes: set[Outcome] = set()
+        self.verdicts: set[Verdict] = set()
+        self.courses: set[Conclusion] = set()
+
+    def add(self, assessment: Assessment) -> None:
+        self.verdicts.add(assessment.verdict)
+        self.outcomes.update(c.outcome for c in assessment.criteria)
+        if assessment.treatment is not None:
+            self.courses.add(assessment.treatment.conclusion)
+
+    def exit_code(self, problems: Sequence[Finding]) -> int:
+        from sarc_kb.assessment import Conclusion, Outcome, Verdict
+
+        if any(f.severity == "error" for f in problems) or not self.verdicts:
+            return COULD_NOT
+        if Verdict.ERROR in self.verdicts:
+            return COULD_NOT
+        if Outcome.FAIL in self.outcomes or Conclusion.VIOLATION in self.courses:
+            return FAIL
+        if Outcome.UNDETERMINED in self.outcomes or Conclusion.UNDETERMINED in self.courses:
+            return UNDETERMINED
+        return PASS
 
 
 def _render(result: AssessmentSet, options: argparse.Namespace, kb: KnowledgeBase) -> str:
-    if options.format in ("json", "jsonl"):
-        from sarc_kb.reports import json_report
+    if options.format == "json":
+        from sarc_kb.reports.json_report import render_json
 
-        return (
-            json_report.render_json(result)
-            if options.format == "json"
-            else json_report.render_jsonl(result)
-        )
+        return render_json(result)
     if options.format in ("turtle", "jsonld"):
         from sarc_kb.reports import shacl_report
 
@@ -378,29 +433,30 @@ def _entry_dates(name: str) -> dict[str, str]:
     return dates
 
 
-def _write(text: str, output: str | None) -> None:
-    """Write to standard output, or to a file that appears whole or not at all."""
-    text = text if text.endswith("\n") else text + "\n"
+def _write(text: str | Iterable[str], output: str | None) -> None:
+    """Write a text, or its lines one by one, to standard output, or to a file that appears whole
+    or not at all."""
+    lines = (text if text.endswith("\n") else text + "\n",) if isinstance(text, str) else text
     try:
         if output is None:
-            sys.stdout.write(text)
+            sys.stdout.writelines(lines)
             sys.stdout.flush()
         elif Path(output).exists() and not Path(output).is_file():
             # A device or a pipe has no "whole", and must not be replaced by a file.
             with Path(output).open("w", encoding="utf-8", newline="\n") as stream:
-                stream.write(text)
+                stream.writelines(lines)
         else:
-            _replace(Path(output).resolve(), text)
+            _replace(Path(output).resolve(), lines)
     except OSError as error:
         raise OSError(error.errno, error.strerror, output or _STANDARD_OUTPUT) from None
 
 
-def _replace(target: Path, text: str) -> None:
+def _replace(target: Path, lines: Iterable[str]) -> None:
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=".sarc-kb-")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
+            stream.writelines(lines)
             stream.flush()
             os.fsync(stream.fileno())
         mask = os.umask(0)
@@ -528,10 +584,12 @@ def _prepare(options: argparse.Namespace) -> int:
         policies=_pairs("--policy", options.policy),
         readings=_pairs("--reading", options.reading),
     )
-    records, problems = read_sources([Path(f) for f in options.files], kb.reading_terms(trial))
+    found, problems = read_sources([Path(f) for f in options.files], kb.reading_terms(trial))
     if problems:
         raise InputError(*problems)
-    records = with_entry_dates(records, options.entry_date, {})
+    for finding in kb.added_findings:
+        _complain(finding)
+    records = list(with_entry_dates(found, options.entry_date, {}))
     if len(records) != 1:
         raise InputError(
             Finding(

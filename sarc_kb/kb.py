@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from rdflib import Graph
@@ -32,6 +32,7 @@ from sarc_kb.engines.prepared_graph import prepared_graph
 from sarc_kb.engines.shacl_engine import ShaclEngine
 from sarc_kb.errors import EngineError, Finding, InputError, RuleBaseError, UsageError
 from sarc_kb.facts import PatientRecord
+from sarc_kb.mappings import Added, add_descendants, add_mappings, add_value_set
 from sarc_kb.namespaces import SARC
 from sarc_kb.prepare import Prepared, prepare
 from sarc_kb.rule_check import ensure_checked
@@ -66,6 +67,7 @@ class KnowledgeBase:
         self._ontology = graph
         self._graphs: dict[str, Graph] = {}
         self._engines: dict[tuple[object, ...], tuple[Trial, ShaclEngine]] = {}
+        self.added: tuple[Added, ...] = ()
 
     @classmethod
     def load(cls, root: Path | str | None = None) -> KnowledgeBase:
@@ -96,6 +98,44 @@ class KnowledgeBase:
                 digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
         return cls(folder, graph, load_terminology(folder / "ontology", graph), digest.hexdigest())
+
+    def with_mappings(
+        self,
+        *tables: Path | str,
+        concept_ancestors: Iterable[Path | str] = (),
+        value_sets: Iterable[tuple[str | None, Path | str]] = (),
+    ) -> KnowledgeBase:
+        """Return this knowledge base with a team's own SSSOM tables added, then with what OMOP
+        CONCEPT_ANCESTOR tables and FHIR value sets (term, or None for the set's url, and file) say
+        is below something mapped. Reports name the files and what they changed.
+
+        Raises:
+            InputError, UsageError: a file cannot be read or has faults; all of them are named.
+        """
+        added = [add_mappings(self.terms, map(Path, tables), self._rule_iris)] if tables else []
+        for name, path in value_sets:
+            added.append(add_value_set(added[-1].terms if added else self.terms, Path(path), name))
+        for path in concept_ancestors:
+            added.append(add_descendants(added[-1].terms if added else self.terms, Path(path)))
+        if not added:
+            return self
+        grown = KnowledgeBase(self.root, self._ontology, added[-1].terms, self.info.sha256)
+        grown._graphs = self._graphs
+        grown.added = (*self.added, *added)
+        return grown
+
+    @property
+    def added_findings(self) -> tuple[Finding, ...]:
+        """What is worth telling about the files that were added."""
+        return tuple(f for a in self.added for f in a.findings)
+
+    def _rule_iris(self) -> frozenset[str]:
+        trials = [self.compile(name) for name in self.trial_folders]
+        return frozenset(
+            iri
+            for t in trials
+            for iri in (*t.clauses, *(c.iri for c in t.criteria), *(q.iri for q in t.questions))
+        )
 
     # -- trials --------------------------------------------------------------------------------
     @property
@@ -276,6 +316,7 @@ class KnowledgeBase:
                 facts_after_as_of=prepared.later,
                 facts_unused=0,
                 changed=(
+                    *(change for a in self.added for change in a.changed),
                     *trial.changed,
                     *(f"complete: {name}" for name in complete),
                     *(f"answer {name}={word}" for name, word in (attested or {}).items()),
@@ -366,13 +407,13 @@ class KnowledgeBase:
         self.scopes(complete)
         day = option_date("--as-of", as_of)
         records, problems = read_sources([Path(s) for s in sources], self.reading_terms(compiled))
-        records = with_entry_dates(records, entry_date, entry_dates or {})
         assessments = [
             self.assess_record(
                 r, compiled, processor, as_of=day, complete=complete, attested=attested, only=only
             )
-            for r in records
+            for r in with_entry_dates(records, entry_date, entry_dates or {})
         ]
+        problems = [*self.added_findings, *problems]
         return AssessmentSet(self.info, tuple(assessments), tuple(problems))
 
     def reading_terms(self, trial: Trial) -> ReadingTerms:
@@ -389,6 +430,9 @@ class KnowledgeBase:
                 study_ids={trial.id: trial.iri},
                 term=lambda name: str(SARC[name]),
                 names=self.terms.names_without_code(str(SARC.MedicationUse)),
+                means=cache(self.terms.meaning),
+                axes=self.terms.axes,
+                absences=frozenset(d.source for d in trial.derivations if d.kind == "Settling"),
             ),
         )
 
@@ -443,14 +487,13 @@ class KnowledgeBase:
 
 def with_entry_dates(
     records: Iterable[PatientRecord], default: str | None, each: Mapping[str, str]
-) -> list[PatientRecord]:
-    """Return the records with entry dates from the options where the data have none.
+) -> Iterator[PatientRecord]:
+    """Yield the records with entry dates from the options where the data have none.
 
     Raises:
         UsageError: a date cannot be read.
     """
     common = option_date("--entry-date", default)
-    out = []
     for record in records:
         named = each.get(record.patient) or each.get(record.label)
         given = option_date("--entry-dates", named) if named else None
@@ -466,8 +509,7 @@ def with_entry_dates(
             record = replace(record, findings=(*record.findings, clash))
         elif record.entry is None and (given or common) is not None:
             record = replace(record, entry=given or common)
-        out.append(record)
-    return out
+        yield record
 
 
 def option_date(option: str, text: str | None) -> PartialDate | None:

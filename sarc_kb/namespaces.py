@@ -6,6 +6,9 @@ medicine or of a trial never do.
 
 from __future__ import annotations
 
+import unicodedata
+from urllib.parse import quote
+
 from rdflib import Namespace
 
 BASE = "https://w3id.org/sarc-kb/"
@@ -45,3 +48,41 @@ def compact(iri: str) -> str:
 def local_name(iri: str) -> str:
     """Return what stands behind the last ``#``, ``/`` or ``:`` of ``iri``."""
     return iri.replace("#", "/").rstrip("/").rpartition("/")[2] or iri
+
+
+TEXT = "urn:sarc-kb:text:"
+LINK_ID = "urn:sarc-kb:linkid:"
+
+
+def fold_text(text: str) -> str:
+    """Return ``text`` as texts are compared: without difference of case, of compatibility
+    characters, or of white space. Nothing else is folded, and no word is read.
+
+    Source: Unicode Standard, section 3.13, D146 (compatibility caseless match).
+    >>> fold_text("  Tumor growth\u00a0TYPE on MRI ")
+    'tumor growth type on mri'
+    """
+    folded = unicodedata.normalize("NFD", text)
+    for _ in range(2):
+        folded = unicodedata.normalize("NFKD", folded.casefold())
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
+
+
+def text_iri(text: str) -> str:
+    """Return the IRI by which mappings know a text of a record that has no code; texts that
+    differ in case, compatibility characters or white space alone have the same.
+
+    >>> text_iri("Tumor growth type on MRI")
+    'urn:sarc-kb:text:tumor%20growth%20type%20on%20mri'
+    """
+    return TEXT + quote(fold_text(text), safe="", errors="surrogatepass")
+
+
+def link_id_iri(link_id: str) -> str:
+    """Return the IRI by which mappings know a questionnaire's ``link_id``, which is taken as it is
+    but for what an IRI may not hold.
+
+    >>> link_id_iri("4.2"), link_id_iri("item 4")
+    ('urn:sarc-kb:linkid:4.2', 'urn:sarc-kb:linkid:item%204')
+    """
+    return LINK_ID + quote(link_id, safe="!$&'()*+,;=:@/?~", errors="surrogatepass")

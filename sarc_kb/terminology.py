@@ -17,7 +17,7 @@ from rdflib import Graph, URIRef
 from rdflib.term import Node
 
 from sarc_kb.errors import Finding, RuleBaseError
-from sarc_kb.namespaces import RDF, RDFS, SARC, SKOS, local_name
+from sarc_kb.namespaces import OWL, RDF, RDFS, SARC, SKOS, TEXT, XSD, local_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,7 @@ class Terminology:
     scope_kinds: Mapping[str, frozenset[str]]
     code_systems: Mapping[str, str]
     code_names: Mapping[str, str]
+    named_along: Mapping[str, str]
     graph: Graph = field(repr=False)
 
     def up(self, term: str) -> frozenset[str]:
@@ -113,8 +114,11 @@ class Terminology:
             if iri in self.ancestors or (open_values and iri not in self.mappings):
                 certain.add(iri)
             elif iri in self.mappings:
-                for term, predicate in self.mappings[iri]:
+                read = [row for row in self.mappings[iri] if row[1] != RELATED]
+                for term, predicate in read:
                     (general if predicate == "narrowMatch" else certain).add(term)
+                if not read:
+                    unread.append(iri)
             else:
                 unread.append(iri)
         if certain:
@@ -123,8 +127,29 @@ class Terminology:
             general = set()
         return Coded(frozenset(certain), frozenset(general), tuple(unread))
 
+    def related(self, iris: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Return what the codings ``iris`` of one thing say besides what it is: axis to terms."""
+        found: dict[str, dict[str, None]] = {}
+        for iri in iris:
+            for term, predicate in self.mappings.get(iri, ()):
+                if predicate == RELATED:
+                    for axis in self.axis_of(term):
+                        found.setdefault(axis, {})[term] = None
+        return {axis: tuple(terms) for axis, terms in found.items()}
+
+    def axis_of(self, term: str) -> tuple[str, ...]:
+        """Return the axes on which ``term`` is a value that codes may name along with another."""
+        return tuple(axis for axis, top in self.named_along.items() if top in self.up(term))
+
+    def meaning(self, iri: str) -> frozenset[str]:
+        """Return every term that a code, or a term, certainly stands for, with all above."""
+        return frozenset(above for term in self.code((iri,)).certain for above in self.up(term))
+
     def code_text(self, iri: str) -> str:
-        """Return a code as people write it (its system, then the code); another IRI as it is."""
+        """Return a code as people write it (its system, then the code); another IRI as it is. A
+        text of the record may say anything about anybody, so it is only named as one."""
+        if iri.startswith(TEXT):
+            return "a text without a code"
         for prefix, name in self.code_names.items():
             if iri.startswith(prefix):
                 return f"{name} {iri[len(prefix) :]}"
@@ -230,6 +255,7 @@ def load_terminology(folder: Path, graph: Graph) -> Terminology:
             for system in graph.subjects(RDF.type, SARC.CodeSystem)
             for prefix in graph.objects(system, SARC.iriPrefix)
         },
+        named_along={str(s): str(o) for s, o in graph.subject_objects(SARC.namedAlong)},
         graph=graph,
     )
 
@@ -319,60 +345,110 @@ def _mappings(folder: Path) -> dict[str, tuple[tuple[str, str], ...]]:
     return {code: tuple(sorted(rows)) for code, rows in table.items()}
 
 
-_USED = {"exactMatch", "broadMatch", "narrowMatch"}
+USED = frozenset(("exactMatch", "broadMatch", "narrowMatch"))
+"""Predicates of SKOS that rules read: the same; our term is broader, so it holds; our term is
+narrower, so it may hold."""
+
+RELATED = "relatedMatch"
+"""What a code says besides what it is: the site that a diagnosis names, put on an axis."""
+
+
+@dataclass(frozen=True, slots=True)
+class SssomTable:
+    """An SSSOM table as written: its prefixes, the single values of its metadata, and each row
+    with the number of its first line."""
+
+    prefixes: Mapping[str, str]
+    metadata: Mapping[str, str]
+    columns: tuple[str, ...]
+    rows: tuple[tuple[int, Mapping[str, str]], ...]
+
+    def expand(self, curie: str) -> str:
+        """Return the IRI of a CURIE; an IRI is itself.
+
+        Raises:
+            KeyError: the prefix is not declared.
+        """
+        if curie.startswith(("http://", "https://", "urn:")):
+            return curie
+        prefix, _, local = curie.partition(":")
+        return self.prefixes[prefix] + local
+
+
+def parse_sssom(text: str) -> SssomTable:
+    """Return the table in ``text``; a row that is too short or too long keeps what it has.
+
+    Source: SSSOM 1.1, TSV with embedded metadata (SSSOM's own prefixes need no declaration).
+    """
+    prefixes = dict(_BUILT_IN)
+    metadata: dict[str, str] = {}
+    lines = text.splitlines(keepends=True) if "\r" in text else text.split("\n")
+    in_map = False
+    top = 0
+    for line in lines:
+        if not line.startswith("#"):
+            break
+        top += 1
+        body = line[1:].rstrip("\r\n")
+        key, _, value = body.strip().partition(":")
+        value = value.strip().strip("\"'")
+        if in_map and value and (body.startswith(("  ", "\t")) or value.startswith("http")):
+            prefixes[key.strip("\"'")] = value
+            continue
+        in_map = key == "curie_map"
+        if value:
+            metadata[key] = value
+    reader = csv.reader((line.rstrip("\r\n") + "\n" for line in lines[top:]), delimiter="\t")
+    columns: tuple[str, ...] = ()
+    rows: list[tuple[int, Mapping[str, str]]] = []
+    number = top
+    for cells in reader:
+        first, number = number + 1, top + reader.line_num
+        if not any(cell.strip() for cell in cells):
+            continue
+        if not columns:
+            columns = tuple(cells)
+        else:
+            rows.append((first, dict(zip(columns, cells, strict=False))))
+    return SssomTable(prefixes, metadata, columns, tuple(rows))
+
+
+_BUILT_IN = {
+    "owl": str(OWL),
+    "rdf": str(RDF),
+    "rdfs": str(RDFS),
+    "semapv": "https://w3id.org/semapv/vocab/",
+    "skos": str(SKOS),
+    "sssom": "https://w3id.org/sssom/",
+    "xsd": str(XSD),
+}
 
 
 def read_sssom(path: Path) -> list[tuple[str, str, str]]:
-    """Return the rows of an SSSOM table that rules may use: (code IRI, term IRI, predicate).
+    """Return the rows of one of the project's own SSSOM tables that rules may use: (code IRI, term
+    IRI, local name of the predicate).
 
     Raises:
         RuleBaseError: a prefix is not declared, or a column is missing; nothing is dropped.
-    Source: SSSOM 1.0, TSV with embedded metadata.
     """
-    prefixes = {"skos": str(SKOS)}
+    table = parse_sssom(path.read_text(encoding="utf-8"))
     rows: list[tuple[str, str, str]] = []
-    header: list[str] = []
-    in_map = False
-    with path.open(encoding="utf-8", newline="") as handle:
-        for number, line in enumerate(handle, 1):
-            if line.startswith("#"):
-                body = line[1:].rstrip("\r\n")
-                key, _, value = body.strip().partition(":")
-                indented = body.startswith(("  ", "\t", " \t"))
-                if in_map and (indented or value.strip().strip('"').startswith("http")) and value:
-                    prefixes[key.strip('"')] = value.strip().strip('"')
-                    continue
-                in_map = key == "curie_map"
-                continue
-            cells = next(csv.reader([line.rstrip("\r\n")], delimiter="\t"), [])
-            if not cells:
-                continue
-            if not header:
-                header = cells
-                continue
-            row = dict(zip(header, cells, strict=False))
-            try:
-                code = _expand(row["subject_id"], prefixes)
-                term = _expand(row["object_id"], prefixes)
-                predicate = local_name(_expand(row["predicate_id"], prefixes))
-            except KeyError as missing:
-                raise RuleBaseError(
-                    Finding(
-                        "RULE020",
-                        "error",
-                        f"{path.name}:{number}",
-                        f"{missing} is not declared",
-                        "a mapping that cannot be expanded would be lost",
-                        "declare the prefix in curie_map, or add the column",
-                    )
-                ) from None
-            if predicate in _USED:
-                rows.append((code, term, predicate))
+    for number, row in table.rows:
+        try:
+            code = table.expand(row["subject_id"])
+            term = table.expand(row["object_id"])
+            predicate = local_name(table.expand(row["predicate_id"]))
+        except KeyError as missing:
+            raise RuleBaseError(
+                Finding(
+                    "RULE020",
+                    "error",
+                    f"{path.name}:{number}",
+                    f"{missing} is not declared",
+                    "a mapping that cannot be expanded would be lost",
+                    "declare the prefix in curie_map, or add the column",
+                )
+            ) from None
+        if predicate in USED or predicate == RELATED:
+            rows.append((code, term, predicate))
     return rows
-
-
-def _expand(curie: str, prefixes: Mapping[str, str]) -> str:
-    if curie.startswith(("http://", "https://", "urn:")):
-        return curie
-    prefix, _, local = curie.partition(":")
-    return prefixes[prefix] + local

@@ -32,6 +32,7 @@ LAYERS = (
     {"terminology"},
     {"units"},
     {"sources"},
+    {"mappings"},
     {"rules"},
     {"prepare"},
     {"engines"},
@@ -60,6 +61,7 @@ THIRD_PARTIES = {
     "shifty": "engines",
     "owlready2": "ontology_build",
     "shtab": "cli",
+    "duckdb": "sources",
 }
 # The taxonomies that are about medicine; those about persons and records hold what every record
 # has, and readers of records name some of it.

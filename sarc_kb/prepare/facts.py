@@ -105,9 +105,11 @@ def item_of(p: Preparation, fact: Fact) -> Item:
         )
     interval, unit, problem = number_of(p, fact, terms)
     axes: dict[str, Coded] = {}
-    for axis in {a for a, _ in fact.axes}:
+    along = p.terms.related(fact.concepts)
+    for axis in sorted({a for a, _ in fact.axes} | set(along)):
+        recorded = tuple(v for a, v in fact.axes if a == axis)
         coded = p.terms.code(
-            tuple(v for a, v in fact.axes if a == axis), open_values=axis in p.terms.open_axes
+            (*recorded, *along.get(axis, ())), open_values=axis in p.terms.open_axes
         )
         if not coded.readable:
             p.find(

@@ -8,6 +8,7 @@ assessment, so that one schema, and one query, reads both.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from enum import Enum
 
@@ -40,15 +41,23 @@ def render_json(result: AssessmentSet) -> str:
 
 def render_jsonl(result: AssessmentSet) -> str:
     """Return one line an assessment; findings about the run are a last line without assessments."""
-    lines = [render_line(result.knowledge_base, assessment) for assessment in result.assessments]
-    if result.run_findings or not lines:
-        lines.append(_dump(document(result.knowledge_base, (), result.run_findings)))
-    return "".join(lines)
+    return "".join(stream_jsonl(result.knowledge_base, result.assessments, result.run_findings))
 
 
-def render_line(knowledge_base: KnowledgeBaseInfo, assessment: Assessment) -> str:
-    """Return the line of one assessment, so that a large cohort can be written as it is judged."""
-    return _dump(document(knowledge_base, (assessment,), ()))
+def stream_jsonl(
+    knowledge_base: KnowledgeBaseInfo,
+    assessments: Iterable[Assessment],
+    run_findings: Iterable[Finding],
+) -> Iterator[str]:
+    """Yield the lines of `render_jsonl` one by one, so that a large cohort can be written as it is
+    judged; ``run_findings`` is gone through at the end."""
+    none = True
+    for assessment in assessments:
+        none = False
+        yield _dump(document(knowledge_base, (assessment,), ()))
+    findings = tuple(run_findings)
+    if findings or none:
+        yield _dump(document(knowledge_base, (), findings))
 
 
 def document(

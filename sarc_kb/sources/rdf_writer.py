@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from rdflib import BNode, Graph, Literal, URIRef
 from rdflib.namespace import XSD
 from rdflib.term import Node
@@ -43,7 +45,7 @@ def write_patient(record: PatientRecord) -> Graph:
             graph.add((node, SARC.tumour, _iri(fact.tumour, "tumour")))
         for name, value in (("value", fact.value), ("upperLimit", fact.upper_limit)):
             if value is not None:
-                graph.add((node, SARC[name], _typed(f"{value:f}", XSD.decimal)))
+                graph.add((node, SARC[name], _number(value)))
         for name, text in (
             ("value", fact.value_text if fact.value is None else None),
             ("comparator", fact.comparator),
@@ -76,6 +78,12 @@ def _iri(text: str, kind: str) -> URIRef:
 
 def _text(text: str) -> Literal:
     return Literal(scalar_values(text))
+
+
+def _number(value: Decimal) -> Literal:
+    """Return the number with the digits it was recorded with: Turtle would write 1 as 1.0."""
+    digits = f"{value:f}"
+    return _typed(digits, XSD.decimal if "." in digits else XSD.integer)
 
 
 def _date(date: PartialDate) -> Literal:

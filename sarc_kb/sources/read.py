@@ -6,18 +6,24 @@ One file that cannot be read never stops the others: it becomes a finding of the
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
+import sqlite3
 import sys
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from sarc_kb.errors import Finding, InputError
 from sarc_kb.facts import PatientRecord
-from sarc_kb.sources.fhir import FhirTerms, read_fhir
+from sarc_kb.sources.fhir import FhirDataSet, FhirTerms, read_fhir
+from sarc_kb.sources.fhir_json import has_lines
+from sarc_kb.sources.fhir_resources.findings import finding
 from sarc_kb.sources.limits import MAX_BYTES
+from sarc_kb.sources.patients import Patients
 from sarc_kb.sources.rdf import FORMATS, read_rdf
 
 FHIR_ENDINGS = (".json", ".ndjson")
@@ -34,40 +40,84 @@ class ReadingTerms:
     fhir: FhirTerms
 
 
-def read_sources(
-    sources: Iterable[Path], terms: ReadingTerms
-) -> tuple[list[PatientRecord], list[Finding]]:
+def read_sources(sources: Iterable[Path], terms: ReadingTerms) -> tuple[Patients, list[Finding]]:
     """Return the patients of all sources in a fixed order, and what could not be read.
 
-    A patient found twice is returned each time, with an error: two records under one name are
-    never merged, and neither is judged.
+    All NDJSON files of one folder that are given, in whatever order, are one data set: their
+    resources belong to patients by reference. Any other file stands for itself.
     """
-    records: list[PatientRecord] = []
+    patients = Patients()
     problems: list[Finding] = []
+    files: list[tuple[Path, str]] = []
     for source in sources:
         try:
-            files = _files(source, problems)
+            files += _files(source, problems)
         except OSError as error:
             problems.append(_closed(error, str(source)))
-            continue
-        for path, origin in files:
-            try:
-                found = read_file(path, origin, terms, problems)
-            except InputError as error:
-                problems.extend(error.findings)
+    exports: dict[Path, list[tuple[Path, str]]] = {}
+    for path, origin in files:
+        if _ending(path) == ".ndjson":
+            exports.setdefault(path.parent, []).append((path, origin))
+    for path, origin in files:
+        try:
+            if _ending(path) == ".ndjson":
+                if export := exports.pop(path.parent, None):
+                    _read_export(export, terms.fhir, patients, problems)
                 continue
-            if not found:
-                problems.append(
-                    _fault(
-                        "DATA000",
-                        origin,
-                        "no patient",
-                        "nothing was judged",
-                        "a graph needs a sarc:Patient, a FHIR input a Patient resource",
-                    )
-                )
-            records.extend(found)
-    return _without_doubles(records), problems
+            if str(path) == STANDARD_INPUT:
+                found = _read_standard_input(terms, patients, problems)
+            else:
+                found = read_file(path, origin, terms, problems)
+        except InputError as error:
+            problems.extend(error.findings)
+            continue
+        if not found:
+            problems.append(_nobody(origin))
+        patients.add(found)
+    return patients, problems
+
+
+def _nobody(origin: str) -> Finding:
+    return _fault(
+        "DATA000",
+        origin,
+        "no patient",
+        "nothing was judged",
+        "a graph needs a sarc:Patient, a FHIR input a Patient resource",
+    )
+
+
+def _read_export(
+    files: list[tuple[Path, str]], terms: FhirTerms, patients: Patients, problems: list[Finding]
+) -> None:
+    origin = files[0][1] if len(files) == 1 else str(files[0][0].parent)
+    dataset = FhirDataSet(terms, origin)
+    unreadable = []
+    for path, name in sorted(set(files)):
+        try:
+            dataset.add_file(path, "" if len(files) == 1 else path.name)
+        except OSError as error:
+            unreadable.append(_closed(error, name))
+        except sqlite3.Error:
+            full = "the temporary database cannot be written"
+            why = "resources are grouped by patient on disk"
+            problems.append(
+                _fault("DATA002", origin, full, why, "free space, or set SQLITE_TMPDIR")
+            )
+            return
+    _keep(dataset, patients, problems, unreadable)
+
+
+def _keep(
+    dataset: FhirDataSet,
+    patients: Patients,
+    problems: list[Finding],
+    unreadable: Iterable[Finding] = (),
+) -> None:
+    patients.add_dataset(dataset)
+    if not len(dataset):
+        problems.append(finding("DATA111", dataset.origin, "no patient in the input"))
+    problems += (*dataset.problems, *unreadable)
 
 
 def _files(source: Path, problems: list[Finding]) -> list[tuple[Path, str]]:
@@ -112,14 +162,11 @@ def read_file(
         InputError: it cannot be read at all.
     """
     try:
-        # At most one byte too many: what is no plain file may never end.
-        if str(path) == STANDARD_INPUT:
-            data = sys.stdin.buffer.read(MAX_BYTES + 1) if sys.stdin is not None else b""
-        else:
-            with path.open("rb") as handle:
-                # Unpacked only as far as the limit: a small file may hold a very large one.
-                packed = path.suffix.lower() == ".gz"
-                data = (gzip.GzipFile(fileobj=handle) if packed else handle).read(MAX_BYTES + 1)
+        with path.open("rb") as handle:
+            # At most one byte too many: what is no plain file may never end. Unpacked only as far
+            # as the limit: a small file may hold a very large one.
+            packed = path.suffix.lower() == ".gz"
+            data = (gzip.GzipFile(fileobj=handle) if packed else handle).read(MAX_BYTES + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error):
         raise InputError(
             _fault(
@@ -128,6 +175,40 @@ def read_file(
         ) from None
     except OSError as error:
         raise InputError(_closed(error, origin)) from None
+    return _read_data(data, origin, _ending(path), terms, problems)
+
+
+def _read_standard_input(
+    terms: ReadingTerms, patients: Patients, problems: list[Finding]
+) -> list[PatientRecord]:
+    """Return the patients of standard input; NDJSON of any length becomes a data set instead."""
+    stream = sys.stdin.buffer if sys.stdin is not None else io.BytesIO()
+    origin = "standard input"
+    data = stream.read(MAX_BYTES + 1)
+    if len(data) <= MAX_BYTES or not has_lines(data):
+        return _read_data(data, origin, "", terms, problems)
+    dataset = FhirDataSet(terms.fhir, origin)
+    dataset.add(_Joined(data, stream), origin, "")
+    _keep(dataset, patients, problems)
+    return []
+
+
+class _Joined:
+    """What was read of a stream already, and the rest of it."""
+
+    def __init__(self, data: bytes, rest: IO[bytes]) -> None:
+        self._data, self._rest = io.BytesIO(data), rest
+
+    def readline(self, size: int, /) -> bytes:
+        line = self._data.readline(size)
+        if len(line) < size and not line.endswith(b"\n"):
+            line += self._rest.readline(size - len(line))
+        return line
+
+
+def _read_data(
+    data: bytes, origin: str, ending: str, terms: ReadingTerms, problems: list[Finding] | None
+) -> list[PatientRecord]:
     if len(data) > MAX_BYTES:
         raise InputError(
             _fault(
@@ -135,11 +216,10 @@ def read_file(
                 origin,
                 f"more than {MAX_BYTES} bytes",
                 "no record needs them",
-                "split the file by patient",
+                "split the file by patient, or give FHIR as NDJSON",
             )
         )
-    ending = _ending(path)
-    kind = FORMATS.get(ending) or _sniff(data, ending)
+    kind = FORMATS.get(ending) or _sniff(data)
     if kind == "fhir":
         return read_fhir(data, origin, terms.fhir, problems=problems)
     return read_rdf(data, origin, kind, terms.axes)
@@ -160,10 +240,8 @@ def _fault(code: str, where: str, found: str, why: str, fix: str) -> Finding:
     return Finding(code, "error", where, found, why, fix)
 
 
-def _sniff(data: bytes, ending: str) -> str:
+def _sniff(data: bytes) -> str:
     """Return what JSON or standard input holds, by its first characters."""
-    if ending == ".ndjson":
-        return "fhir"
     start = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
     if start.startswith((b"{", b"[")):
         return "json-ld" if _looks_like_jsonld(data) else "fhir"
@@ -181,23 +259,3 @@ def _looks_like_jsonld(data: bytes) -> bool:
         return b'"@context"' in data or b'"@id"' in data
     first = parsed[0] if isinstance(parsed, list) and parsed else parsed
     return isinstance(first, dict) and any(k.startswith("@") for k in first)
-
-
-def _without_doubles(records: list[PatientRecord]) -> list[PatientRecord]:
-    seen: dict[str, list[int]] = {}
-    for n, record in enumerate(records):
-        seen.setdefault(record.patient, []).append(n)
-    out = list(records)
-    for places in seen.values():
-        if len(places) > 1:
-            for n in places:
-                others = ", ".join(sorted({records[m].origin for m in places}))
-                twice = _fault(
-                    "DATA003",
-                    records[n].origin,
-                    f"patient {records[n].label} stands {len(places)} times in the input ({others})",
-                    "two records under one name are never merged",
-                    "join them into one record, or name them differently",
-                )
-                out[n] = replace(records[n], findings=(*records[n].findings, twice))
-    return out
