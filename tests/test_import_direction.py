@@ -43,7 +43,9 @@ LAYERS = (
     {"reports", "reports.rule_report"},
     {"rule_check"},
     {"kb"},
-    {"cases"},
+    {"cases", "readiness"},
+    {"reports.readiness_report"},
+    {"reports.mapping_skeleton"},
     {"cli", "ontology_build"},
 )
 # Some know less than their place would allow.
