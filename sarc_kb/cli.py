@@ -152,6 +152,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     mapping.add_argument("--output", "-o", metavar="FILE")
 
+    checklist = commands.add_parser("checklist", help="what a person has to answer, as a form")
+    _common(checklist)
+    checklist.add_argument("--format", choices=("text", "fhir", "json"), default="text")
+    checklist.add_argument("--output", "-o", metavar="FILE")
+
     completion = commands.add_parser("completion", help="print a shell completion script")
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
     return parser
@@ -665,6 +670,25 @@ def _read_whole(found: Readiness) -> int:
     return COULD_NOT if broken or not found.patients else PASS
 
 
+def _checklist(options: argparse.Namespace) -> int:
+    from sarc_kb.reports import checklist_report
+
+    kb = _knowledge_base(options)
+    trial = kb.compile(
+        options.trial,
+        policies=_pairs("--policy", options.policy),
+        readings=_pairs("--reading", options.reading),
+    )
+    if options.format == "fhir":
+        text = checklist_report.render_fhir(trial, kb.info)
+    elif options.format == "json":
+        text = checklist_report.render_json(trial, kb.info)
+    else:
+        text = checklist_report.render_text(trial, kb.terms, width=_width(options.output))
+    _write(text, options.output)
+    return PASS
+
+
 def _width(output: str | None) -> int:
     try:
         to_terminal = output is None and sys.stdout.isatty()
@@ -689,6 +713,7 @@ _COMMANDS = {
     "prepare": _prepare,
     "readiness": _readiness,
     "map": _map,
+    "checklist": _checklist,
     "completion": _completion,
 }
 

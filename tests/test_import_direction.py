@@ -40,7 +40,7 @@ LAYERS = (
     {"wording"},
     {"to_decide"},
     {"assess"},
-    {"reports", "reports.rule_report"},
+    {"reports", "reports.rule_report", "reports.checklist_report"},
     {"rule_check"},
     {"kb"},
     {"cases", "readiness"},
