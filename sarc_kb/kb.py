@@ -12,7 +12,7 @@ import hashlib
 import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from rdflib import Graph
@@ -378,6 +378,8 @@ class KnowledgeBase:
                 study_ids={trial.id: trial.iri},
                 term=lambda name: str(SARC[name]),
                 names=self.terms.names_without_code(str(SARC.MedicationUse)),
+                means=cache(self.terms.meaning),
+                axes=self.terms.axes,
             ),
         )
 

@@ -28,7 +28,7 @@ from sarc_kb.namespaces import (
     local_name,
     text_iri,
 )
-from sarc_kb.sources.fhir_resources import iri_safe
+from sarc_kb.sources.fhir_resources.elements import iri_safe
 from sarc_kb.sources.hierarchy import ValueSet, read_concept_ancestor, read_value_set
 from sarc_kb.sources.limits import MAX_BYTES
 from sarc_kb.terminology import RELATED, USED, SssomTable, Terminology, fold_unit, parse_sssom

@@ -142,6 +142,10 @@ class Terminology:
         """Return the axes on which ``term`` is a value that codes may name along with another."""
         return tuple(axis for axis, top in self.named_along.items() if top in self.up(term))
 
+    def meaning(self, iri: str) -> frozenset[str]:
+        """Return every term that a code, or a term, certainly stands for, with all above."""
+        return frozenset(above for term in self.code((iri,)).certain for above in self.up(term))
+
     def code_text(self, iri: str) -> str:
         """Return a code as people write it (its system, then the code); another IRI as it is. A
         text of the record may say anything about anybody, so it is only named as one."""

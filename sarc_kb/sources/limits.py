@@ -2,6 +2,8 @@
 
 MAX_BYTES = 64_000_000
 """Largest single input, in bytes."""
+MAX_LINE = 10_000_000
+"""Longest line of NDJSON, in bytes."""
 MAX_DEPTH = 64
 """Deepest nesting of JSON."""
 MAX_LITERAL = 64_000
