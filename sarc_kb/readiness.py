@@ -6,6 +6,7 @@ facts show a pass or a fail; `sarc_kb.assess` holds those against the SHACL proc
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,10 +20,10 @@ from sarc_kb.errors import Finding
 from sarc_kb.explain import BLOCKERS, Explanation, doubt, explain, open_axes
 from sarc_kb.facts import Fact, PatientRecord
 from sarc_kb.kb import KnowledgeBase
-from sarc_kb.namespaces import SARC, TEXT, local_name
+from sarc_kb.namespaces import SARC, TEXT, local_name, text_iri
 from sarc_kb.prepare import Prepared, WindowDays
 from sarc_kb.rules import Clause, Trial
-from sarc_kb.terminology import Terminology, fold_unit
+from sarc_kb.terminology import Coded, Terminology, fold_unit
 from sarc_kb.units import read_number
 
 CODE, RESULT, UNIT = "code", "result", "unit"
@@ -34,6 +35,9 @@ _VOID = frozenset(
 _SPOKEN = frozenset((str(SARC.Attestation), str(SARC.CompletenessStatement)))
 _STATEMENT = str(SARC.CompletenessStatement)
 _ATTESTATION = str(SARC.Attestation)
+# A longer text is a note, not a result. A reader says of a value it does not read which it is.
+_LONGEST_TEXT = 100
+_UNREAD_VALUE = re.compile(r"value[A-Z][A-Za-z]+|several values")
 _UNDATED = parse_date("1970-01-01")
 
 
@@ -318,6 +322,7 @@ class _Count:
         if fact.value is None and fact.value_text is None:
             return
         coded = self.terms.code(fact.concepts)
+        self.worded(fact, coded, where)
         for term in sorted(coded.certain or coded.general):
             quantity = self.terms.quantity_of(term)
             if quantity is None:
@@ -333,6 +338,17 @@ class _Count:
                     self.patients, where, unit
                 )
             break
+
+    def worded(self, fact: Fact, coded: Coded, where: str) -> None:
+        """Count a result in words of something that is read and is no quantity."""
+        words = fact.value_text or ""
+        terms = coded.certain or coded.general
+        if not words or not terms or any(self.terms.quantity_of(t) for t in terms):
+            return
+        if len(words) <= _LONGEST_TEXT and not _UNREAD_VALUE.fullmatch(words):
+            for table in (self.codes, self.unmapped):
+                seen = table.setdefault((RESULT, text_iri(words)), _Tally())
+                seen.met(self.patients, where, words)
 
     def coded(self, role: str, codes: tuple[str, ...], where: str, record: PatientRecord) -> None:
         """Count codes; those of a thing that none of them makes readable are unmapped."""

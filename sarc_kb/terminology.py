@@ -209,8 +209,8 @@ def respelled(unit: str) -> str:
     """Return a folded ``unit`` with micro signs, litres, powers of ten and raised digits as UCUM
     writes them. None of it changes what the unit is: UCUM knows both letters for the litre.
 
-    >>> respelled("x10^3/μl"), respelled("10(9)/l"), respelled("mL/min/1.73m^2"), respelled("mol")
-    ('10*3/uL', '10*9/L', 'mL/min/1.73m2', 'mol')
+    >>> respelled("x10^3/μl"), respelled("10(6)/l"), respelled("mL/min/1.73m^2"), respelled("mol")
+    ('10*3/uL', '10*6/L', 'mL/min/1.73m2', 'mol')
     """
     for pattern, replacement in _RESPELLINGS:
         unit = pattern.sub(replacement, unit)

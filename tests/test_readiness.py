@@ -267,6 +267,17 @@ def test_unmapped_codes_by_frequency_with_an_example(kb: KnowledgeBase, trial: T
     assert found.unmapped[0].example == f"Observation/{LAB}A"
 
 
+def test_results_in_words_are_unmapped_where_no_number_is_meant(
+    kb: KnowledgeBase, trial: Trial
+) -> None:
+    grade = measured("HistologicGrade", None, None, value_text="Grade  II of III")
+    number = measured("Haemoglobin", None, value_text="low")
+    unread = measured("HistologicGrade", None, None, id="r", value_text="valueRange")
+    note = measured("HistologicGrade", None, None, id="n", value_text="word " * 30)
+    found = counted(kb, trial, patient(grade, number, unread, note))
+    assert [(u.role, u.iri) for u in found.unmapped] == [("result", text_iri("grade ii of iii"))]
+
+
 def test_a_second_coding_that_nothing_maps_is_no_gap(kb: KnowledgeBase, trial: Trial) -> None:
     both = replace(measured(LAB + "HB"), concepts=(LAB + "HB", "http://loinc.org/718-7"))
     found = counted(kb, trial, patient(both))

@@ -12,7 +12,7 @@ from sarc_kb.namespaces import SARC, TEXT
 from sarc_kb.readiness import UNIT, Readiness, Seen
 from sarc_kb.reports.escaping import visible
 from sarc_kb.reports.readiness_report import table_text
-from sarc_kb.sources.fhir_resources import DATA_ABSENT_REASON
+from sarc_kb.sources.fhir_resources.codes import DATA_ABSENT_REASON
 
 _ABSENT = DATA_ABSENT_REASON + "/"
 _SPACE = re.compile(r"(?:https?|urn):\S+\Z")
