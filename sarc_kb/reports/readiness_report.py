@@ -150,8 +150,15 @@ def render_csv(found: Readiness) -> str:
 def _row(seen: Seen) -> tuple[str, ...]:
     called = visible(" ".join(seen.display.split()))
     code = visible(" ".join(seen.code.split()))
-    text = f"{visible(seen.system)} {code}" if seen.system else f"“{code}”"
-    return str(seen.count), seen.role, text, f"{called or '(no name)'}, {visible(seen.example)}"
+    example = visible(seen.example)
+    if not seen.system:
+        return str(seen.count), seen.role, f"“{called or code}”", example
+    return (
+        str(seen.count),
+        seen.role,
+        f"{visible(seen.system)} {code}",
+        f"{called or '(no name)'}, {example}",
+    )
 
 
 def _share(part: int, whole: int) -> str:
@@ -195,13 +202,15 @@ class _Page:
         """Write a table; the last column has the room that the others, wrapped, leave."""
         rows = list(rows)
         sizes = [max(columns(row[n]) for row in (head, *rows)) for n in range(len(head) - 1)]
-        while sum(sizes) + 2 * len(sizes) > self.width - 28 and max(sizes) > 8:
+        while sum(sizes) + 2 * len(sizes) > self.width - 24 and max(sizes) > 8:
             sizes[sizes.index(max(sizes))] -= 1
         hang = 2 + sum(sizes) + 2 * len(sizes)
         room = max(self.width - hang, 20)
         rule = tuple("-" * size for size in (*sizes, min(columns(head[-1]), room)))
         for row in (head, rule, *rows):
-            cells = [_wrapped(t, "", "", max(n, 4)) for t, n in zip(row, sizes, strict=False)]
+            cells = [
+                _wrapped(t.lstrip(), "", "", max(n, 4)) for t, n in zip(row, sizes, strict=False)
+            ]
             cells.append(_wrapped(row[-1], "", "", room))
             indents = len(row[0]) - len(row[0].lstrip())
             for n in range(max(map(len, cells))):
