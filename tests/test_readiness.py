@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import tracemalloc
 from collections.abc import Iterator
@@ -239,6 +240,16 @@ def test_every_blocker_of_every_clause_has_a_place_in_fhir_and_omop(
             assert all(elements.of(key)), f"{one.id}: {key}"
 
 
+def test_the_table_of_places_names_only_what_can_block(kb: KnowledgeBase) -> None:
+    graph = kb.terms.graph
+    lacking = {str(o) for o in graph.objects(None, SARC.lacks)}
+    assert lacking == set(BLOCKERS)
+    about = {str(o) for o in graph.objects(None, SARC.extracts)}
+    kinds = {kb.terms.kind_of(t) for t in kb.terms.ancestors} - {None}
+    assert kinds | {term("Attestation"), term("CompletenessStatement")} <= about | {None}
+    assert about - kb.terms.axes <= kb.terms.ancestors.keys()
+
+
 # -- codes, texts, units ---------------------------------------------------------------------
 def test_unmapped_codes_by_frequency_with_an_example(kb: KnowledgeBase, trial: Trial) -> None:
     text = text_iri("Tumor growth type on MRI")
@@ -297,6 +308,38 @@ def test_units_are_counted_and_unusable_ones_are_unmapped(kb: KnowledgeBase, tri
     assert units["", "haemoglobin"].problem == "no unit"
     assert units["Einheiten/l", "alanine aminotransferase"].problem
     assert [(u.role, u.code) for u in found.unmapped] == [("unit", "Einheiten/l")]
+
+
+DATA = Path(os.environ.get("SARC_KB_DATA") or ROOT.parent / "shared" / "data")
+
+
+@pytest.mark.data
+@pytest.mark.skipif(
+    not DATA.is_dir(), reason="sample data: neither SARC_KB_DATA nor ../shared/data"
+)
+@pytest.mark.parametrize(
+    ("folder", "pattern"),
+    [("mcode-ig-4.0.0/bundles", "*.json"), ("codex-radiotherapy/bundles", "*.json*")],
+)
+def test_records_nobody_here_wrote(
+    folder: str, pattern: str, kb: KnowledgeBase, trial: Trial, tmp_path: Path
+) -> None:
+    files = sorted((DATA / folder).glob(pattern))
+    assert files
+    records, problems = read_sources(files, kb.reading_terms(trial))
+    assert not problems
+    found = readiness(kb, trial, records)
+    assert found.patients == len(files) == len(records)
+    judged = found.patients - found.unreadable
+    assert judged > 0
+    assert all(c.decided + sum(n for _, n in c.blocked) == judged for c in found.clauses)
+    assert found.unmapped, "none of these sites is mapped whole"
+    assert found.gains
+    Draft202012Validator(json.loads(SCHEMA.read_text("utf-8"))).validate(document(found))
+    skeleton = tmp_path / "all.sssom.tsv"
+    skeleton.write_text(render_sssom(found), encoding="utf-8", newline="")
+    (told,) = kb.with_mappings(skeleton).added_findings
+    assert "rows without an object" in told.found
 
 
 # -- reports ---------------------------------------------------------------------------------
