@@ -22,6 +22,7 @@ from sarc_kb.errors import Finding, SarcError, UsageError
 if TYPE_CHECKING:
     from sarc_kb.assessment import Assessment, AssessmentSet, Conclusion, Outcome, Verdict
     from sarc_kb.kb import KnowledgeBase
+    from sarc_kb.readiness import Readiness
     from sarc_kb.rules import Trial
 
 PASS, FAIL, COULD_NOT, UNDETERMINED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -140,6 +141,31 @@ def build_parser() -> argparse.ArgumentParser:
     prepare.add_argument("--attest", metavar="RULE=ANSWER", action="append", default=[])
     prepare.add_argument("--output", "-o", metavar="FILE")
 
+    ready = commands.add_parser("readiness", help="what a data set can decide, and what blocks it")
+    ready.add_argument("files", nargs="+", metavar="SOURCE", help="as for validate")
+    _common(ready)
+    _mapping_options(ready)
+    _record_options(ready)
+    ready.add_argument("--format", choices=("text", "json", "csv"), default="text")
+    ready.add_argument("--output", "-o", metavar="FILE")
+    ready.add_argument("--verbose", "-v", action="store_true", help="every clause, code and unit")
+
+    mapping = commands.add_parser("map", help="what is unmapped, as an SSSOM file to fill in")
+    mapping.add_argument("files", nargs="+", metavar="SOURCE", help="as for validate")
+    _common(mapping)
+    _mapping_options(mapping)
+    mapping.add_argument(
+        "--suggest",
+        action="store_true",
+        help="write the SSSOM file; without it, the list for reading",
+    )
+    mapping.add_argument("--output", "-o", metavar="FILE")
+
+    checklist = commands.add_parser("checklist", help="what a person has to answer, as a form")
+    _common(checklist)
+    checklist.add_argument("--format", choices=("text", "fhir", "json"), default="text")
+    checklist.add_argument("--output", "-o", metavar="FILE")
+
     completion = commands.add_parser("completion", help="print a shell completion script")
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
     return parser
@@ -176,6 +202,15 @@ def _common(parser: argparse.ArgumentParser, *, readings: bool = True) -> None:
             default=[],
             help="choose a reading of the register of ambiguities",
         )
+
+
+def _record_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--entry-date", metavar="DATE", help="study entry of patients whose data do not say it"
+    )
+    parser.add_argument("--entry-dates", metavar="FILE.csv", help="table of patient,date")
+    parser.add_argument("--complete", metavar="KIND[,KIND]", default="")
+    parser.add_argument("--attest", metavar="RULE=ANSWER", action="append", default=[])
 
 
 def _mapping_options(parser: argparse.ArgumentParser) -> None:
@@ -637,6 +672,105 @@ def _part(trial: Trial, only: str) -> Trial:
     return part
 
 
+def _readiness(options: argparse.Namespace) -> int:
+    from sarc_kb.reports import readiness_report
+
+    found = _counted(
+        options,
+        entry_date=options.entry_date,
+        entry_dates=_entry_dates(options.entry_dates) if options.entry_dates else {},
+        complete=tuple(filter(None, options.complete.split(","))),
+        attested=_pairs("--attest", options.attest),
+    )
+    if options.format == "json":
+        text = readiness_report.render_json(found)
+    elif options.format == "csv":
+        text = readiness_report.render_csv(found)
+    else:
+        width = _width(options.output)
+        text = readiness_report.render_text(found, width=width, verbose=options.verbose)
+    _write(text, options.output)
+    return _read_whole(found)
+
+
+def _map(options: argparse.Namespace) -> int:
+    from sarc_kb.reports import mapping_skeleton
+
+    found = _counted(options)
+    if options.suggest:
+        _write(mapping_skeleton.render_sssom(found), options.output)
+    else:
+        _write(mapping_skeleton.render_list(found, width=_width(options.output)), options.output)
+    return _read_whole(found)
+
+
+def _counted(
+    options: argparse.Namespace,
+    *,
+    entry_date: str | None = None,
+    entry_dates: dict[str, str] | None = None,
+    complete: tuple[str, ...] = (),
+    attested: dict[str, str] | None = None,
+) -> Readiness:
+    from sarc_kb.kb import with_entry_dates
+    from sarc_kb.readiness import readiness
+    from sarc_kb.sources.read import read_sources
+
+    kb = _knowledge_base(options)
+    trial = kb.compile(
+        options.trial,
+        policies=_pairs("--policy", options.policy),
+        readings=_pairs("--reading", options.reading),
+    )
+    kb.scopes(complete)
+    kb.answers(trial, attested or {})
+    records, problems = read_sources([Path(f) for f in options.files], kb.reading_terms(trial))
+    records = with_entry_dates(records, entry_date, entry_dates or {})
+    found = readiness(
+        kb,
+        trial,
+        records,
+        complete=complete,
+        attested=attested,
+        findings=(*kb.added_findings, *problems),
+    )
+    for finding in found.findings:
+        _complain(finding)
+    return found
+
+
+def _read_whole(found: Readiness) -> int:
+    broken = any(f.severity == "error" for f in found.findings)
+    return COULD_NOT if broken or not found.patients else PASS
+
+
+def _checklist(options: argparse.Namespace) -> int:
+    from sarc_kb.reports import checklist_report
+
+    kb = _knowledge_base(options)
+    trial = kb.compile(
+        options.trial,
+        policies=_pairs("--policy", options.policy),
+        readings=_pairs("--reading", options.reading),
+    )
+    if options.format == "fhir":
+        text = checklist_report.render_fhir(trial, kb.info)
+    elif options.format == "json":
+        text = checklist_report.render_json(trial, kb.info)
+    else:
+        text = checklist_report.render_text(trial, kb.terms, width=_width(options.output))
+    _write(text, options.output)
+    return PASS
+
+
+def _width(output: str | None) -> int:
+    try:
+        to_terminal = output is None and sys.stdout.isatty()
+        return os.get_terminal_size().columns if to_terminal else 100
+    except OSError:
+        return 100
+
+
 def _completion(options: argparse.Namespace) -> int:
     import shtab
 
@@ -651,6 +785,9 @@ _COMMANDS = {
     "check": _check,
     "shapes": _shapes,
     "prepare": _prepare,
+    "readiness": _readiness,
+    "map": _map,
+    "checklist": _checklist,
     "completion": _completion,
 }
 

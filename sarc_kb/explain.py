@@ -262,39 +262,85 @@ _COMPONENTS: dict[str, Callable[[Prepared, Clause], Explanation]] = {
 
 
 def _doubt(prepared: Prepared, item: Item, role: Role) -> str:
-    """Return why ``item`` does not decide, as something somebody can mend."""
+    return doubt(prepared, item, role)[1]
+
+
+def doubt(prepared: Prepared, item: Item, role: Role) -> tuple[str, str]:
+    """Return why ``item`` does not decide: the kind of thing that is missing (one of `BLOCKERS`),
+    and in words, as something somebody can mend."""
     terms = prepared.terms
     trial = prepared.trial
     if item.problem and role.bounds.used:
-        return f"{item.problem}: record a usable value"
+        return _of_problem(item.problem), f"{item.problem}: record a usable value"
     if not item.sure:
         if item.parents and all(p.sure for p in item.parents):
-            return "possible only, by what the record leaves open: record it exactly"
-        return "only suspected: confirm or refute it"
+            return "date", "possible only, by what the record leaves open: record it exactly"
+        return "suspected", "only suspected: confirm or refute it"
     if prepared.in_set(item, role.concept_set) == 1:
-        return f"recorded only in general terms: say whether it is {trial.label(role.concept_set, terms)}"
+        return (
+            "general",
+            f"recorded only in general terms: say whether it is {trial.label(role.concept_set, terms)}",
+        )
     if prepared.qualified(item, role.qualifier) == 1:
-        axes = _open_axes(prepared, item, role.qualifier)
-        return f"{' and '.join(axes)} not recorded: say whether it is {trial.label(role.qualifier, terms)}"
+        axes = open_axes(prepared, item, role.qualifier)
+        names = [terms.label(axis) or local_name(axis) for axis in axes]
+        return (
+            "attribute",
+            f"{' and '.join(names)} not recorded: say whether it is {trial.label(role.qualifier, terms)}",
+        )
     if role.window != EVER and prepared.within(item, role.window) == 1:
-        return f"its date does not tell whether it lies in {prepared.windows[role.window].text}: record the exact day"
+        return (
+            "date",
+            f"its date does not tell whether it lies in {prepared.windows[role.window].text}: record the exact day",
+        )
     if role.accepted != ANY and prepared.accepted(item, role.accepted) == 1:
         if not item.has_value or not item.values.readable:
-            return "its result cannot be read: record a coded result"
-        return f"its result is more general than the rule: say whether it is {trial.label(role.accepted, terms)}"
+            kind = "mapping" if item.has_value else "value"
+            return kind, "its result cannot be read: record a coded result"
+        return (
+            "general",
+            f"its result is more general than the rule: say whether it is {trial.label(role.accepted, terms)}",
+        )
     if (
         role.bounds.used
         and possible(item.interval, role.bounds)
         and not certain(item.interval, role.bounds)
     ):
-        return "its value is not exact enough to compare with the limit"
+        return "value", "its value is not exact enough to compare with the limit"
     return (
-        "other results of the same time, or that may be later, say otherwise: settle which is right"
+        "conflict",
+        "other results of the same time, or that may be later, say otherwise: settle which is right",
     )
 
 
-def _open_axes(prepared: Prepared, item: Item, qualifier: str) -> list[str]:
-    names = []
+BLOCKERS = {
+    "code": "not recorded",
+    "mapping": "unmapped codes",
+    "unit": "no usable unit",
+    "range": "no upper limit of normal",
+    "value": "no usable value",
+    "date": "no exact date",
+    "old": "outside the window",
+    "suspected": "only suspected",
+    "general": "only in general terms",
+    "attribute": "attribute not recorded",
+    "conflict": "results that contradict",
+    "statement": "no completeness statement",
+    "answer": "answer of a person",
+}
+"""What keeps a clause from being decided, and how reports call it."""
+
+
+def _of_problem(problem: str) -> str:
+    """Return the kind of what makes a number unusable, from its words."""
+    if "upper limit" in problem:
+        return "range"
+    return "unit" if "unit" in problem.split(" ", 2)[:2] else "value"
+
+
+def open_axes(prepared: Prepared, item: Item, qualifier: str) -> list[str]:
+    """Return the axes on which ``item`` does not say enough for ``qualifier``."""
+    axes = []
     for requirement in prepared.trial.qualifiers[qualifier].requires:
         coded = item.axes.get(requirement.axis)
         wanted = requirement.among or requirement.not_among or ""
@@ -303,8 +349,8 @@ def _open_axes(prepared: Prepared, item: Item, qualifier: str) -> list[str]:
             or not coded.readable
             or prepared.trial.set_of(wanted).degree(coded, prepared.terms) == 1
         ):
-            names.append(prepared.terms.label(requirement.axis) or local_name(requirement.axis))
-    return names
+            axes.append(requirement.axis)
+    return axes
 
 
 def window_text(prepared: Prepared, iri: str) -> str:

@@ -7,6 +7,7 @@ Everything is read from ``ontology/``; the hierarchy is what the reasoner conclu
 from __future__ import annotations
 
 import csv
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -167,8 +168,11 @@ class Terminology:
         return named
 
     def canonical_unit(self, text: str) -> str:
-        """Return the UCUM spelling of a unit as written in the record."""
+        """Return the UCUM spelling of a unit as written in the record: the one that is listed for
+        it, or for what it is once powers, litres and micro signs are written as UCUM does."""
         folded = fold_unit(text)
+        if folded not in self.spellings:
+            folded = respelled(folded)
         return self.spellings.get(folded, folded)
 
     def contradictions(self, terms: Iterable[str]) -> list[tuple[str, str]]:
@@ -189,6 +193,28 @@ def fold_unit(text: str) -> str:
     True
     """
     return "".join(unicodedata.normalize("NFKC", text).split())
+
+
+_RESPELLINGS = (
+    (re.compile("μ"), "u"),
+    (re.compile(r"(?<![A-Za-z])mc(?=(?:g|[lL]|mol|kat)(?![A-Za-z]))"), "u"),
+    (re.compile(r"(?<![A-Za-z])([a-z]?)l(?![A-Za-z_])"), r"\1L"),
+    (re.compile(r"\A[xX×](?=10)"), ""),
+    (re.compile(r"\A10(?:\*\*|[*^eE]|(?=\())\(?(\d{1,2})\)?(?=/)"), r"10*\1"),
+    (re.compile(r"(?<=[a-z])\^(?=\d)"), ""),
+)
+
+
+def respelled(unit: str) -> str:
+    """Return a folded ``unit`` with micro signs, litres, powers of ten and raised digits as UCUM
+    writes them. None of it changes what the unit is: UCUM knows both letters for the litre.
+
+    >>> respelled("x10^3/μl"), respelled("10(6)/l"), respelled("mL/min/1.73m^2"), respelled("mol")
+    ('10*3/uL', '10*6/L', 'mL/min/1.73m2', 'mol')
+    """
+    for pattern, replacement in _RESPELLINGS:
+        unit = pattern.sub(replacement, unit)
+    return unit
 
 
 def load_terminology(folder: Path, graph: Graph) -> Terminology:

@@ -41,10 +41,12 @@ LAYERS = (
     {"to_decide"},
     {"assess"},
     {"treatment"},
-    {"reports", "reports.rule_report"},
+    {"reports", "reports.rule_report", "reports.checklist_report"},
     {"rule_check"},
     {"kb"},
-    {"cases"},
+    {"cases", "readiness"},
+    {"reports.readiness_report"},
+    {"reports.mapping_skeleton"},
     {"cli", "ontology_build"},
 )
 # Some know less than their place would allow.

@@ -15,6 +15,7 @@ import sssom_pydantic
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sarc_kb import cli
 from sarc_kb.dates import parse_date
 from sarc_kb.errors import SarcError, UsageError
 from sarc_kb.explain import explain
@@ -459,6 +460,41 @@ def test_a_value_set_that_does_not_list_its_codes_is_refused(
     assert all(f.fix and str(tmp_path) in f.where for f in refused.value.findings)
 
 
+def test_options_of_the_command_line(
+    kb: KnowledgeBase,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Together, and told: in the report's provenance, and on standard error."""
+    monkeypatch.setattr(KnowledgeBase, "load", classmethod(lambda _, root=None: kb))
+    table = written(tmp_path, "LAB:HB|||skos:exactMatch|sarc:Haemoglobin")
+    ancestors = tmp_path / "ancestors.csv"
+    ancestors.write_text(ANCESTORS.format(","), encoding="utf-8")
+    codes = value_set(tmp_path, compose={"include": [{"system": LAB, "concept": [{"code": "A"}]}]})
+    given = ["--mappings", str(table), "--concept-ancestor", str(ancestors)]
+    given += ["--valueset", f"sarc:Doxorubicin={codes}"]
+    record = str(Path(__file__).resolve().parent.parent / "examples" / "eligible" / "patient.ttl")
+    assert cli.main(["validate", record, "--format", "json", *given]) == 0
+    out = capsys.readouterr()
+    report = json.loads(out.out)
+    changed = report["assessments"][0]["provenance"]["changed"]
+    for path in (table, ancestors, codes):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert any(str(path) in change and digest in change for change in changed)
+    told = {f["where"]: f["found"] for f in report["run_findings"]}
+    assert told == {
+        str(codes): "1 codes below sarc:Doxorubicin",
+        str(ancestors): told[str(ancestors)],
+    }
+    assert told[str(ancestors)].startswith("2 OMOP concepts")
+    for command in (["prepare", record], ["readiness", record], ["map", record]):
+        assert cli.main([*command, *given]) == 0
+        assert "2 OMOP concepts" in capsys.readouterr().err
+    assert cli.main(["validate", record, "--valueset", str(codes)]) == 2
+    assert "TERM=FILE" in capsys.readouterr().err
+
+
 # -- what a diagnosis says along with itself -------------------------------------------------
 def diagnosed(*codes: str, site: str | None = None) -> PatientRecord:
     fact = Fact(
@@ -499,6 +535,29 @@ def test_a_site_code_of_icd10cm_names_a_site_and_no_histology(
     code = "http://hl7.org/fhir/sid/icd-10-cm/C49.21"
     assert outcome(kb, trial, diagnosed(code), "I01a") == "undetermined"
     assert outcome(kb, trial, diagnosed(code, str(SARC.SynovialSarcoma)), "I02") == "pass"
+
+
+def test_a_text_may_name_the_method_along_with_the_finding(
+    kb: KnowledgeBase, trial: Trial, tmp_path: Path
+) -> None:
+    text = text_iri("Tumor growth type on MRI")
+    finding = Fact(
+        "Observation/1",
+        str(SARC.Measurement),
+        (text,),
+        value_concepts=(str(SARC.DiffuseInfiltrativeGrowth),),
+        start=parse_date("2024-02-12"),
+        end=parse_date("2024-02-12"),
+        axes=((str(SARC.subject), str(SARC.IndexTumour)),),
+    )
+    record = PatientRecord("p", "p", parse_date("2024-03-01"), (finding,))
+    what = "|Tumor growth type on MRI|rdfs literal|skos:exactMatch|sarc:TumourGrowthPattern"
+    how = "|Tumor growth type on MRI|rdfs literal|skos:relatedMatch|sarc:MRI"
+    assert outcome(kb, trial, record, "I04c") == "undetermined"
+    one = kb.with_mappings(written(tmp_path, what))
+    assert outcome(one, trial, record, "I04c") == "undetermined", "the method is not guessed"
+    both = kb.with_mappings(written(tmp_path, what, how))
+    assert outcome(both, trial, record, "I04c") == "pass"
 
 
 def test_a_related_term_that_is_no_site_is_no_attribute(kb: KnowledgeBase) -> None:

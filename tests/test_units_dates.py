@@ -19,7 +19,8 @@ from sarc_kb.dates import (
     parse_date,
 )
 from sarc_kb.kb import KnowledgeBase
-from sarc_kb.terminology import Quantity
+from sarc_kb.namespaces import SARC
+from sarc_kb.terminology import Quantity, fold_unit, respelled
 from sarc_kb.units import ANYTHING, INFINITY, Interval, ratio, read_number, to_canonical
 
 days = st.dates(date(1800, 1, 1), date(2200, 12, 31))
@@ -230,6 +231,83 @@ def test_every_spelling_is_that_of_a_unit() -> None:
         assert KB.terms.canonical_unit(spelling) == unit
         # A unit is never a spelling of another one.
         assert spelling == unit or spelling not in accepted, spelling
+
+
+SPELLED = {
+    ("Haemoglobin", "9.4", "9.4"): ["g/dL", "g/dl", "G/dL", "gm/dl", "g / dL", "g%", "g/100 ml"],
+    ("Haemoglobin", "94", "9.4"): ["g/L", "g/l", "gm/L"],
+    ("PlateletCount", "150", "150"): [
+        "10*9/L", "10^9/L", "10**9/L", "x10E9/L", "10E9/l", "10e9/L", "×10⁹/L", "10⁹/l", "x10(9)/L",
+        "X10^9/L", "x109/L", "G/L", "G/l", "Gpt/l", "10*3/uL", "10^3/µL", "10³/μl", "x10E3/uL",
+        "x10(3)/mcL", "10(3)/mcL", "K/uL", "K/ul", "k/µl", "K/mcL", "Thousand/mcL", "thou/uL",
+        "10*3/mm3", "10^3/mm^3", "10³/mm³", "K/cumm", "x10^3/cmm", "10*6/mL", "/nL", "1/nl",
+    ],
+    ("PlateletCount", "150000", "150"): [
+        "/uL", "/µl", "/mcL", "cells/µL", "{cells}/uL", "/mm3", "/mm^3", "/mm³", "cells/cumm", "/cmm",
+    ],
+    ("SerumCreatinine", "88.4", "88.4"): [
+        "umol/L", "µmol/L", "μmol/L", "µmol/l", "umol/l", "mcmol/L", "mcmol/l", "micromol/L", "µM",
+    ],
+    ("SerumCreatinine", "0.0884", "88.4"): ["mmol/L", "mmol/l", "mM"],
+    ("ALT", "30", "30"): ["U/L", "U/l", "IU/L", "IU/l", "[IU]/L", "units/L", "mU/mL", "mU/ml", "mIU/mL"],
+    ("ALT", "0.5", "30"): ["ukat/L", "µkat/l", "μkat/L", "mckat/L", "µKat/L"],
+    ("CreatinineClearance", "60", "60"): ["mL/min", "ml/min", "cc/min", "mL/mn"],
+    ("QTc", "450", "450"): ["ms", "msec", "milliseconds"],
+    ("QTc", "450000", "450"): ["us", "µs", "μsec"],
+    ("TumourLongestDiameter", "6.2", "6.2"): ["cm", "Cm", "centimeters"],
+    ("BodyWeight", "70", "70"): ["kg", "Kg", "kgs"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected", "unit"),
+    [(*key, unit) for key, units in SPELLED.items() for unit in units],
+)
+def test_spellings_met_in_records(name: str, value: str, expected: str, unit: str) -> None:
+    quantity = KB.terms.quantity_of(str(SARC[name]))
+    assert quantity is not None, name
+    reading = read_number(Decimal(value), None, unit, quantity, KB.terms)
+    assert reading.problem == ""
+    assert reading.interval.lo == reading.interval.hi == Decimal(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [
+        ("PlateletCount", "M/uL"),  # millions: a count of red cells
+        ("PlateletCount", "10*12/L"),
+        ("PlateletCount", "10*9"),
+        ("PlateletCount", "10*9/dL"),
+        ("Haemoglobin", "mmol/L"),  # another quantity, with a code of its own
+        ("CreatinineClearance", "mL/min/1.73m2"),  # indexed: no clearance
+        ("eGFR", "mL/min"),
+        ("SerumCreatinine", "mmol"),
+        ("ALT", "kU/L"),
+        ("TumourLongestDiameter", "c"),
+    ],
+)
+def test_a_unit_of_something_else_is_no_number(name: str, unit: str) -> None:
+    quantity = KB.terms.quantity_of(str(SARC[name]))
+    assert quantity is not None, name
+    reading = read_number(Decimal(10), None, unit, quantity, KB.terms)
+    assert "unit" in reading.problem
+    assert not reading.interval.known
+
+
+def test_respelling_leaves_what_ucum_writes_alone() -> None:
+    accepted = {u for q in KB.terms.quantities.values() for u in q.accepts}
+    assert {u for u in accepted if respelled(u) != u} == set()
+    for unit in ("Cel", "mol", "cal", "[lb_av]", "{cells}/uL", "{lesions}", "fL", "kg/m2", "10*-3"):
+        assert respelled(unit) == unit
+
+
+@given(st.text(st.sampled_from("10*^eE()xX×/μucmdlLgokat.{}[]_ 3")))
+def test_respelling_twice_changes_nothing(text: str) -> None:
+    once = respelled(fold_unit(text))
+    assert KB.terms.canonical_unit(once) == KB.terms.canonical_unit(text) or (
+        # What is listed as it stands is never respelled first.
+        fold_unit(text) in KB.terms.spellings
+    )
 
 
 def test_a_unit_nobody_lists_is_never_guessed() -> None:

@@ -408,10 +408,10 @@ class _Page:
 
     def table(self, head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
         """Write a table, indented; its second column is coloured, its last has the room left."""
-        sizes = [max(_columns(row[n]) for row in (head, *rows)) for n in range(len(head) - 1)]
+        sizes = [max(columns(row[n]) for row in (head, *rows)) for n in range(len(head) - 1)]
         rule = tuple("-" * size for size in (*sizes, len(head[-1])))
         for row in (head, rule, *rows):
-            cells = [text + " " * (n - _columns(text)) for text, n in zip(row, sizes, strict=False)]
+            cells = [text + " " * (n - columns(text)) for text, n in zip(row, sizes, strict=False)]
             if self.colour and row in rows:
                 cells[1] = cells[1].replace(row[1], _painted(row[1], row[1]))
             left = "  " + "".join(f"{cell}  " for cell in cells)
@@ -437,7 +437,7 @@ def _wrapped(text: str, first: str, further: str, width: int) -> list[str]:
     return lines or [first.rstrip()]
 
 
-def _columns(text: str) -> int:
+def columns(text: str) -> int:
     """Return how many columns of a terminal ``text`` takes."""
     wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
     return len(text) + wide - sum(unicodedata.combining(char) > 0 for char in text)

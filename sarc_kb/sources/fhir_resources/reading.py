@@ -147,7 +147,10 @@ class Reading:
         can read, and the list it belongs to does not look complete without it.
         """
         texts = [text for one in dicts(concept) if (text := string(one.get("text")))]
-        named = tuple(text_iri(text) for text in texts if len(text) <= MAX_LABEL)
+        short = {text_iri(text): text for text in texts if len(text) <= MAX_LABEL}
+        named = tuple(short)
+        for iri, text in short.items():
+            self.labels.setdefault(iri, text)
         absent = self.terms.code(DATA_ABSENT_REASON, "as-text" if texts else "unknown")
         return self.codings(concept) or named or (absent,)
 
