@@ -40,9 +40,24 @@ def build_parser() -> argparse.ArgumentParser:
     validate = commands.add_parser("validate", help="judge patients and report")
     validate.add_argument(
         "files",
-        nargs="+",
+        nargs="*",
         metavar="FILE",
         help="patient graphs or FHIR JSON; folders; - is standard input",
+    )
+    validate.add_argument(
+        "--omop",
+        metavar="SOURCE",
+        help="an OMOP CDM 5.4: a DuckDB file, a folder of Parquet or CSV, or postgresql://…",
+    )
+    validate.add_argument(
+        "--person",
+        metavar="ID",
+        action="append",
+        default=[],
+        help="person_id in the OMOP source; may be repeated (default: everybody)",
+    )
+    validate.add_argument(
+        "--omop-schema", metavar="NAME", help="schema of the OMOP tables in the database"
     )
     _common(validate)
     validate.add_argument(
@@ -236,10 +251,13 @@ def _knowledge_base(options: argparse.Namespace) -> KnowledgeBase:
 
 
 def _validate(options: argparse.Namespace) -> int:
+    from itertools import chain
+
     from sarc_kb.assessment import AssessmentSet
     from sarc_kb.kb import option_date, with_entry_dates
     from sarc_kb.sources.read import read_sources
 
+    _one_kind_of_source(options)
     kb = _knowledge_base(options)
     trial, engine = kb.engine(
         options.trial,
@@ -253,14 +271,21 @@ def _validate(options: argparse.Namespace) -> int:
     kb.answers(trial, attested)
     as_of = option_date("--as-of", options.as_of)
     records, problems = read_sources([Path(f) for f in options.files], kb.reading_terms(trial))
-    records = with_entry_dates(
-        records,
+    tables = (
+        kb.omop_records(
+            options.omop, trial, problems, persons=options.person, schema=options.omop_schema
+        )
+        if options.omop
+        else ()
+    )
+    dated = with_entry_dates(
+        chain(records, tables),
         options.entry_date,
         _entry_dates(options.entry_dates) if options.entry_dates else {},
     )
     assessments = []
-    with _Progress(len(records)) as progress:
-        for record in records:
+    with _Progress(len(options.person) if options.omop else len(records)) as progress:
+        for record in dated:
             assessments.append(
                 kb.assess_record(
                     record, trial, engine, as_of=as_of, complete=complete, attested=attested
@@ -270,8 +295,21 @@ def _validate(options: argparse.Namespace) -> int:
     result = AssessmentSet(kb.info, tuple(assessments), tuple(problems))
     _write(_render(result, options, kb), options.output)
     for finding in problems:
-        _complain(finding)
+        if finding.severity != "info":
+            _complain(finding)
     return _exit_code(result)
+
+
+def _one_kind_of_source(options: argparse.Namespace) -> None:
+    """Refuse options that would change nothing, and a run without any patient."""
+    fault = None
+    if not options.files and not options.omop:
+        fault = ("validate", "no FILE and no --omop", "name the patients' records")
+    elif not options.omop and (options.person or options.omop_schema):
+        fault = ("--person and --omop-schema", "no --omop to read", "add --omop SOURCE")
+    if fault is not None:
+        where, found, fix = fault
+        raise UsageError(Finding("USE031", "error", where, found, "nothing would be judged", fix))
 
 
 def _exit_code(result: AssessmentSet) -> int:
@@ -501,7 +539,7 @@ def _prepare(options: argparse.Namespace) -> int:
     records, problems = read_sources([Path(f) for f in options.files], kb.reading_terms(trial))
     if problems:
         raise InputError(*problems)
-    records = with_entry_dates(records, options.entry_date, {})
+    records = list(with_entry_dates(records, options.entry_date, {}))
     if len(records) != 1:
         raise InputError(
             Finding(

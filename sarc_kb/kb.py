@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 from rdflib import Graph
@@ -36,6 +37,7 @@ from sarc_kb.prepare import Prepared, prepare
 from sarc_kb.rule_check import ensure_checked
 from sarc_kb.rules import Trial, apply_policies, apply_readings, compile_trial
 from sarc_kb.sources.fhir import FhirTerms
+from sarc_kb.sources.omop import OmopTerms, read_omop
 from sarc_kb.sources.read import ReadingTerms, read_sources
 from sarc_kb.terminology import Terminology, load_terminology
 
@@ -299,8 +301,14 @@ class KnowledgeBase:
         policies: Mapping[str, str] | None = None,
         readings: Mapping[str, str] | None = None,
         engine: str = "pyshacl",
+        omop: str | None = None,
+        persons: Iterable[str] = (),
+        omop_schema: str | None = None,
     ) -> AssessmentSet:
         """Return an assessment for every patient in ``sources`` (files or folders), in order.
+
+        After them come those of an ``omop`` source (a DuckDB file, a folder of Parquet or CSV files,
+        or a ``postgresql://`` URL): the ``persons``, or everybody.
 
         ``entry_date`` (for all) or ``entry_dates`` (patient to date) give what the data do not
         say; a date in the data wins over ``entry_date`` and must agree with ``entry_dates``.
@@ -312,13 +320,18 @@ class KnowledgeBase:
         complete = tuple(complete)
         self.scopes(complete)
         day = option_date("--as-of", as_of)
-        records, problems = read_sources([Path(s) for s in sources], self.reading_terms(compiled))
-        records = with_entry_dates(records, entry_date, entry_dates or {})
+        found, problems = read_sources([Path(s) for s in sources], self.reading_terms(compiled))
+        records: Iterable[PatientRecord] = found
+        if omop is not None:
+            tables = self.omop_records(
+                omop, compiled, problems, persons=persons, schema=omop_schema
+            )
+            records = chain(found, tables)
         assessments = [
             self.assess_record(
                 r, compiled, processor, as_of=day, complete=complete, attested=attested
             )
-            for r in records
+            for r in with_entry_dates(records, entry_date, entry_dates or {})
         ]
         return AssessmentSet(self.info, tuple(assessments), tuple(problems))
 
@@ -338,6 +351,40 @@ class KnowledgeBase:
                 names=self.terms.names_without_code(str(SARC.MedicationUse)),
             ),
         )
+
+    def omop_terms(self, trial: Trial) -> OmopTerms:
+        """Return what the reader of OMOP sources needs to know of this knowledge base."""
+        fhir = self.reading_terms(trial).fhir
+        return OmopTerms(
+            vocabularies=self.terms.omop_vocabularies,
+            mappings=self.terms.mappings,
+            sites=self.terms.sites,
+            known=self.terms.ancestors.keys(),
+            kinds=self.terms.kinds,
+            axes=trial.axes_of_terms(self.terms),
+            units=self.terms.spellings.keys(),
+            questions=fhir.questions
+            | {f"{trial.id}/{n}": iri for n, iri in fhir.questions.items()},
+            studies=fhir.study_ids,
+            term=fhir.term,
+        )
+
+    def omop_records(
+        self,
+        source: str,
+        trial: Trial,
+        problems: list[Finding],
+        *,
+        persons: Iterable[str] = (),
+        schema: str | None = None,
+    ) -> Iterator[PatientRecord]:
+        """Yield the records of an OMOP source; see :func:`sarc_kb.sources.omop.read_omop`.
+
+        ``persons``: their numbers; none: everybody.
+        """
+        named = tuple(dict.fromkeys(persons)) or None
+        terms = self.omop_terms(trial)
+        return read_omop(source, terms, problems, persons=named, schema=schema)
 
     # -- options -------------------------------------------------------------------------------
     def scopes(self, names: Iterable[str]) -> tuple[str, ...]:
@@ -390,14 +437,13 @@ class KnowledgeBase:
 
 def with_entry_dates(
     records: Iterable[PatientRecord], default: str | None, each: Mapping[str, str]
-) -> list[PatientRecord]:
-    """Return the records with entry dates from the options where the data have none.
+) -> Iterator[PatientRecord]:
+    """Yield the records with entry dates from the options where the data have none.
 
     Raises:
         UsageError: a date cannot be read.
     """
     common = option_date("--entry-date", default)
-    out = []
     for record in records:
         named = each.get(record.patient) or each.get(record.label)
         given = option_date("--entry-dates", named) if named else None
@@ -413,8 +459,7 @@ def with_entry_dates(
             record = replace(record, findings=(*record.findings, clash))
         elif record.entry is None and (given or common) is not None:
             record = replace(record, entry=given or common)
-        out.append(record)
-    return out
+        yield record
 
 
 def option_date(option: str, text: str | None) -> PartialDate | None:

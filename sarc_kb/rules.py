@@ -345,6 +345,18 @@ class Trial:
     def label(self, iri: str, terms: Terminology) -> str:
         return self.labels.get(iri) or terms.label(iri)
 
+    def axes_of_terms(self, terms: Terminology) -> dict[str, str]:
+        """Return the axis on which the rules look for a term, for terms that they look for on
+        just one."""
+        found: dict[str, set[str]] = {}
+        for qualifier in self.qualifiers.values():
+            for required in qualifier.requires:
+                for named in filter(None, (required.among, required.not_among)):
+                    for member in self.set_of(named).members:
+                        for term in terms.down(member):
+                            found.setdefault(term, set()).add(required.axis)
+        return {term: min(axes) for term, axes in found.items() if len(axes) == 1}
+
 
 def apply_readings(graph: Graph, readings: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Patch ``graph`` with the chosen readings of the register; return what is now in force.

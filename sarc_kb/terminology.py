@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -72,6 +72,8 @@ class Terminology:
     scope_kinds: Mapping[str, frozenset[str]]
     code_systems: Mapping[str, str]
     code_names: Mapping[str, str]
+    sites: Mapping[str, tuple[str, ...]]
+    omop_vocabularies: Mapping[str, str]
     graph: Graph = field(repr=False)
 
     def up(self, term: str) -> frozenset[str]:
@@ -230,6 +232,12 @@ def load_terminology(folder: Path, graph: Graph) -> Terminology:
             for system in graph.subjects(RDF.type, SARC.CodeSystem)
             for prefix in graph.objects(system, SARC.iriPrefix)
         },
+        sites=_sites(folder / "mappings"),
+        omop_vocabularies={
+            str(name): str(prefix)
+            for system, name in graph.subject_objects(SARC.omopVocabulary)
+            for prefix in graph.objects(system, SARC.iriPrefix)
+        },
         graph=graph,
     )
 
@@ -319,10 +327,19 @@ def _mappings(folder: Path) -> dict[str, tuple[tuple[str, str], ...]]:
     return {code: tuple(sorted(rows)) for code, rows in table.items()}
 
 
-_USED = {"exactMatch", "broadMatch", "narrowMatch"}
+def _sites(folder: Path) -> dict[str, tuple[str, ...]]:
+    """Return code IRI -> the body sites in it, of codes that hold histology and site in one."""
+    table: dict[str, set[str]] = {}
+    for path in sorted(folder.glob("*.sssom.tsv")):
+        for code, term, _ in read_sssom(path, {"relatedMatch"}):
+            table.setdefault(code, set()).add(term)
+    return {code: tuple(sorted(terms)) for code, terms in table.items()}
 
 
-def read_sssom(path: Path) -> list[tuple[str, str, str]]:
+_USED = frozenset(("exactMatch", "broadMatch", "narrowMatch"))
+
+
+def read_sssom(path: Path, predicates: Container[str] = _USED) -> list[tuple[str, str, str]]:
     """Return the rows of an SSSOM table that rules may use: (code IRI, term IRI, predicate).
 
     Raises:
@@ -366,7 +383,7 @@ def read_sssom(path: Path) -> list[tuple[str, str, str]]:
                         "declare the prefix in curie_map, or add the column",
                     )
                 ) from None
-            if predicate in _USED:
+            if predicate in predicates:
                 rows.append((code, term, predicate))
     return rows
 

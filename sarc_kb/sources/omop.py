@@ -1,0 +1,80 @@
+"""An OMOP CDM to patient records, person by person.
+
+The rows of all tables come as one stream, ordered by person; a record is made whenever the person
+changes. So the memory that reading needs is that of one person, whatever the number of persons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from sarc_kb.errors import Finding
+from sarc_kb.facts import PatientRecord
+from sarc_kb.sources.omop_findings import finding
+from sarc_kb.sources.omop_person import OmopTerms, read_person
+from sarc_kb.sources.omop_tables import load_vocabulary, look_over, open_cdm, stream
+
+if TYPE_CHECKING:
+    from sarc_kb.sources.omop_cdm import Vocabulary
+    from sarc_kb.sources.omop_tables import Cdm
+
+__all__ = ["OmopTerms", "read_omop"]
+
+
+def read_omop(
+    source: str,
+    terms: OmopTerms,
+    problems: list[Finding],
+    *,
+    persons: Sequence[str] | None = None,
+    schema: str | None = None,
+) -> Iterator[PatientRecord]:
+    """Yield a record for each person, or for each of ``persons``, in the order of their numbers.
+
+    ``source``: a DuckDB file, a folder of Parquet or CSV files, or a ``postgresql://`` URL; it is
+    only read. ``problems`` receives what belongs to no one person, the last of it at the end.
+
+    Raises:
+        UsageError: the extra ``omop`` is not installed.
+        InputError: the source cannot be opened, has no persons, or is of another version.
+    """
+    with open_cdm(source, schema) as cdm:
+        look_over(cdm)
+        vocabulary = load_vocabulary(cdm, terms.reads, persons)
+        told = len(cdm.findings)
+        problems += cdm.findings
+        if vocabulary.above:
+            found = f"{len(vocabulary.above)} concepts read through their ancestors"
+            problems.append(finding("DATA209", cdm.origin, found))
+        yield from _records(cdm, terms, vocabulary, problems, persons)
+        problems += cdm.findings[told:]
+
+
+def _records(
+    cdm: Cdm,
+    terms: OmopTerms,
+    vocabulary: Vocabulary,
+    problems: list[Finding],
+    persons: Sequence[str] | None,
+) -> Iterator[PatientRecord]:
+    strangers: list[str] = []
+    found = set()
+    for person, group in groupby(stream(cdm, persons), key=lambda row: row.person):
+        rows = list(group)
+        if not person:
+            problems.append(finding("DATA211", cdm.origin, f"{len(rows)} rows without a person"))
+        elif all(row.table != "person" for row in rows):
+            strangers.append(person)
+        else:
+            found.add(person)
+            yield read_person(rows, terms, vocabulary, cdm.origin)
+    if strangers:
+        shown = ", ".join(strangers[:3]) + (", …" if len(strangers) > 3 else "")
+        problems.append(
+            finding("DATA212", cdm.origin, f"{len(strangers)} not in the table person ({shown})")
+        )
+    for person in persons or ():
+        if person not in found:
+            problems.append(finding("DATA210", f"{cdm.origin} --person {person}", "no such person"))
