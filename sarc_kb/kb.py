@@ -362,9 +362,12 @@ class KnowledgeBase:
             known=self.terms.ancestors.keys(),
             kinds=self.terms.kinds,
             axes=trial.axes_of_terms(self.terms),
+            result_of=self.terms.result_of,
             units=self.terms.spellings.keys(),
-            questions=fhir.questions
-            | {f"{trial.id}/{n}": iri for n, iri in fhir.questions.items()},
+            questions={
+                **fhir.questions,
+                **{f"{trial.id}/{name}": iri for name, iri in fhir.questions.items()},
+            },
             studies=fhir.study_ids,
             term=fhir.term,
         )

@@ -74,6 +74,7 @@ class Terminology:
     code_names: Mapping[str, str]
     sites: Mapping[str, tuple[str, ...]]
     omop_vocabularies: Mapping[str, str]
+    result_of: Mapping[str, str]
     graph: Graph = field(repr=False)
 
     def up(self, term: str) -> frozenset[str]:
@@ -201,9 +202,10 @@ def load_terminology(folder: Path, graph: Graph) -> Terminology:
     for a, b in graph.subject_objects(URIRef("http://www.w3.org/2002/07/owl#disjointWith")):
         disjoint.add((min(str(a), str(b)), max(str(a), str(b))))
     axes = frozenset(str(s) for s in graph.subjects(RDF.type, SARC.Axis))
+    descendants = _inverse(ancestors)
     return Terminology(
         ancestors=ancestors,
-        descendants=_inverse(ancestors),
+        descendants=descendants,
         labels=labels,
         kinds=kinds,
         quantities=_quantities(graph),
@@ -237,6 +239,11 @@ def load_terminology(folder: Path, graph: Graph) -> Terminology:
             str(name): str(prefix)
             for system, name in graph.subject_objects(SARC.omopVocabulary)
             for prefix in graph.objects(system, SARC.iriPrefix)
+        },
+        result_of={
+            below: str(finding)
+            for term, finding in graph.subject_objects(SARC.resultOf)
+            for below in descendants.get(str(term), (str(term),))
         },
         graph=graph,
     )

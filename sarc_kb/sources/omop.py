@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from sarc_kb.errors import Finding
+from sarc_kb.errors import Finding, InputError
 from sarc_kb.facts import PatientRecord
 from sarc_kb.sources.omop_findings import finding
 from sarc_kb.sources.omop_person import OmopTerms, read_person
@@ -34,22 +34,24 @@ def read_omop(
     """Yield a record for each person, or for each of ``persons``, in the order of their numbers.
 
     ``source``: a DuckDB file, a folder of Parquet or CSV files, or a ``postgresql://`` URL; it is
-    only read. ``problems`` receives what belongs to no one person, the last of it at the end.
+    only read. ``problems`` receives what belongs to no one person, the last of it at the end; also
+    why the source cannot be read, or not to its end.
 
     Raises:
         UsageError: the extra ``omop`` is not installed.
-        InputError: the source cannot be opened, has no persons, or is of another version.
     """
-    with open_cdm(source, schema) as cdm:
-        look_over(cdm)
-        vocabulary = load_vocabulary(cdm, terms.reads, persons)
-        told = len(cdm.findings)
-        problems += cdm.findings
-        if vocabulary.above:
-            found = f"{len(vocabulary.above)} concepts read through their ancestors"
-            problems.append(finding("DATA209", cdm.origin, found))
-        yield from _records(cdm, terms, vocabulary, problems, persons)
-        problems += cdm.findings[told:]
+    try:
+        with open_cdm(source, schema) as cdm:
+            problems += cdm.findings
+            cdm.findings = problems
+            look_over(cdm)
+            vocabulary = load_vocabulary(cdm, terms.reads, persons)
+            if vocabulary.above:
+                found = f"{len(vocabulary.above)} concepts read through their ancestors"
+                problems.append(finding("DATA209", cdm.origin, found))
+            yield from _records(cdm, terms, vocabulary, problems, persons)
+    except InputError as error:
+        problems += error.findings
 
 
 def _records(

@@ -8,7 +8,7 @@ Source: OHDSI CommonDataModel v5.4 and v5.3, field-level specification.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 
@@ -201,7 +201,9 @@ TABLES: Mapping[str, Table] = {
         route="route_concept_id",
         unit_source="dose_unit_source_value",
     ),
-    "device_exposure": _event("device", "device_exposure_start", "device_exposure_end"),
+    "device_exposure": replace(
+        _event("device", "device_exposure_start", "device_exposure_end"), lost=""
+    ),
     "measurement": _event(
         "measurement",
         "measurement",

@@ -47,8 +47,7 @@ FINDINGS: Mapping[str, tuple[Severity, str, str]] = {
     "DATA222": ("warning", "it is read by its source code or text, if at all", "map it"),
     "DATA223": (
         "warning",
-        "a standard field must hold a valid standard concept; it counts as possible only, unless"
-        " the source concept says what it is",
+        "it stands where a valid standard concept must; only its source concept can be certain",
         "map to the concept that replaces it",
     ),
     "DATA224": (
@@ -64,7 +63,6 @@ FINDINGS: Mapping[str, tuple[Severity, str, str]] = {
     "DATA230": ("warning", "the fact counts as possible only", "use a status that is mapped"),
     "DATA231": ("warning", "it is not used to tell which tumour is meant", "correct the link"),
     "DATA232": ("error", "a person enters a study once", "leave the one that holds"),
-    "DATA233": ("info", "an interval of several days; the CDM fills it in", "nothing"),
     "DATA234": ("warning", "it cannot be told apart from another", "give each row a key"),
     "DATA235": (
         "warning",

@@ -47,7 +47,7 @@ class OmopTerms:
     ``vocabularies``: OMOP's id of a vocabulary to the IRI prefix of its codes. ``mappings``: code
     IRI to its terms, each with the predicate; ``sites``: code IRI to the body sites in it.
     ``known``: all terms. ``kinds``: term to the kind of record it is found in. ``axes``: term to the
-    axis that rules look for it on. ``units``: spellings of units. ``questions``, ``studies``: as for
+    axis that rules look for it on. ``result_of``: term to the finding that it is a result of. ``units``: spellings of units. ``questions``, ``studies``: as for
     FHIR. ``term``: local name to IRI of the vocabulary.
     """
 
@@ -57,6 +57,7 @@ class OmopTerms:
     known: Container[str]
     kinds: Mapping[str, str]
     axes: Mapping[str, str]
+    result_of: Mapping[str, str]
     units: Container[str]
     questions: Mapping[str, str]
     studies: Mapping[str, str]
@@ -180,7 +181,7 @@ class _Person:
         standard, source = self._codings(row.concept), self._codings(row.source_concept)
         certain = True
         concept = self.vocabulary.concepts.get(row.concept or "")
-        if row.concept in (None, NO_CONCEPT):
+        if row.concept in (None, NO_CONCEPT) and not self._readable(source.concepts):
             self.note("DATA222", row, f"{row.table} without a standard concept")
         elif concept is not None and not (concept.standard and concept.valid):
             what = "not a standard one" if concept.valid else "no longer valid"
@@ -244,6 +245,15 @@ class _Person:
         return tuple(
             sorted({(self.terms.axes[t], t) for t in self.terms_of(codes) if t in self.terms.axes})
         )
+
+    def split_result(self, codes: Codes) -> tuple[Codes, tuple[str, ...]]:
+        """Return a result that is recorded alone, as a Cancer Modifier is, as its finding and
+        itself."""
+        of = self.terms.result_of
+        found = {of[t] for t in self.terms_of(codes.concepts) if t in of}
+        if len(found) != 1:
+            return codes, ()
+        return replace(codes, concepts=(found.pop(),)), codes.concepts
 
     # -- dates and numbers ---------------------------------------------------------------------
 
@@ -537,7 +547,9 @@ def _device(p: _Person, row: Row) -> None:
     codes, certain = p.about(row)
     when = p.extent(row)
     doubt = p.out_of_life(row, when) or not certain
-    p.add(row, codes, p.kind(codes.concepts, "Procedure"), status=p.status(doubt), **when)
+    codes, results = p.split_result(codes)
+    kind = p.kind(codes.concepts, "Procedure")
+    p.add(row, codes, kind, status=p.status(doubt), value_concepts=results, **when)
 
 
 def _episode(p: _Person, row: Row) -> None:
@@ -598,11 +610,12 @@ def _measurement(p: _Person, row: Row) -> None:
         recorded = when["start"] or when["recorded"]
         p.add(row, Codes(what), min(spoken), status=p.status(doubt), recorded=recorded)
         return
+    codes, results = p.split_result(codes)
     kind = p.kind(codes.concepts, "Measurement")
     axes = [*p.on_axis(row.qualifier), *_made_by(p, row)]
     if when["end"] is None:
         when["end"] = when["start"]
-    fields = _result(p, row)
+    fields = {"value_concepts": results} if results else _result(p, row)
     if kind in {p.term(k) for k in _PLAIN_KINDS}:
         said = p.terms_of(fields["value_concepts"])
         status = p.status(doubt)

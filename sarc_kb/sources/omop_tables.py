@@ -39,7 +39,10 @@ ENDINGS = (".parquet", ".csv", ".csv.gz")
 _URLS = ("postgresql://", "postgres://")
 _BATCH = 10_000
 # DuckDB: no extension is fetched or loaded by itself, whatever a file asks for.
-_ALONE = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+_ALONE: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
 
 
 @dataclass
@@ -57,8 +60,16 @@ class Cdm:
     folder: tempfile.TemporaryDirectory[str] | None = None
 
     def run(self, expression: ir.Table) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of an expression."""
-        return self.fetch(str(self.backend.compile(expression)))
+        """Yield the rows of an expression.
+
+        Raises:
+            InputError: the source fails on the way.
+        """
+        try:
+            yield from self.fetch(str(self.backend.compile(expression)))
+        except Exception as error:  # of DuckDB, psycopg or ibis; its text may repeat a value
+            found = f"reading stopped ({type(error).__name__})"
+            raise InputError(finding("DATA200", self.origin, found)) from None
 
     def close(self) -> None:
         self.backend.con.close()
@@ -211,15 +222,14 @@ def _open_folder(path: Path) -> Cdm:
     connection.execute("SET lock_configuration = true")
     cdm = Cdm(str(path), backend, {}, _from_duckdb(connection), folder=folder)
     for name, files in _files_of(home, cdm).items():
-        listed = ", ".join(_quoted(str(file)) for file in files)
-        reader = (
-            f"read_parquet([{listed}], union_by_name = true)"
-            if files[0].suffix.lower() == ".parquet"
-            # Text stays text: no type is guessed, so that a value is what the file says.
-            else f"read_csv([{listed}], all_varchar = true, header = true, union_by_name = true)"
-        )
+        paths = [str(file) for file in files]
         try:
-            connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {reader}")
+            if files[0].suffix.lower() == ".parquet":
+                rows = connection.read_parquet(paths, union_by_name=True)
+            else:
+                # Text stays text: no type is guessed, so that a value is what the file says.
+                rows = connection.read_csv(paths, all_varchar=True, header=True, union_by_name=True)
+            rows.create_view(name)
         except duckdb.Error as error:
             cdm.findings.append(
                 finding("DATA202", f"{path} {name}", f"cannot be read ({type(error).__name__})")
@@ -265,7 +275,11 @@ def _find_tables(cdm: Cdm, schema: str | None) -> None:
     options = {"database": schema} if schema else {}
     for name in sorted(cdm.backend.list_tables(**options)):
         if name.lower() in known and name.lower() not in cdm.tables:
-            cdm.tables[name.lower()] = cdm.backend.table(name, **options)
+            try:
+                cdm.tables[name.lower()] = cdm.backend.table(name, **options)
+            except Exception as error:  # a view of the source's own may fail in any way
+                found = f"cannot be read ({type(error).__name__})"
+                cdm.findings.append(finding("DATA202", f"{cdm.origin} {name}", found))
 
 
 # -- expressions -----------------------------------------------------------------------------
