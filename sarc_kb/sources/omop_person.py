@@ -590,7 +590,7 @@ def _result(p: _Person, row: Row) -> dict[str, Any]:
 # Kinds whose facts say that something is so, and have no result.
 _PLAIN_KINDS = ("Condition", "Procedure", "MedicationUse", "Allergy", "FamilyHistory")
 # Facts of these are known to have been by the day they were written down.
-_RECORDED = ("Condition", "Procedure", "MedicationUse", "Allergy", "FamilyHistory")
+_RECORDED = ("ClinicalFact", "Condition", "Procedure", "MedicationUse", "Allergy", "FamilyHistory")
 
 
 def _measurement(p: _Person, row: Row) -> None:
@@ -608,7 +608,10 @@ def _measurement(p: _Person, row: Row) -> None:
         # "Family history of", "history of", "allergy to": the value says of what.
         what = p.value(row) or (p.terms.vocabularies[OWN] + NO_CONCEPT,)
         recorded = when["start"] or when["recorded"]
-        p.add(row, Codes(what), min(spoken), status=p.status(doubt), recorded=recorded)
+        kind = min(spoken)
+        if kind == p.term("ClinicalFact"):
+            kind = p.kind(what, "Condition") or kind
+        p.add(row, Codes(what), kind, status=p.status(doubt), recorded=recorded)
         return
     codes, results = p.split_result(codes)
     kind = p.kind(codes.concepts, "Measurement")
@@ -821,7 +824,7 @@ def _in_order(row: Row) -> tuple[Any, ...]:
 
 def _name(row: Row) -> str:
     """Return how findings and evidence name a row: its table and key."""
-    return f"{row.table}/{quote(row.id or row.person, safe=_PLAIN)}"
+    return f"{row.table}/{quote(row.id or row.person, safe='/:.-_~')}"
 
 
 _STAMP = re.compile(
