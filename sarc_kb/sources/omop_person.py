@@ -608,9 +608,8 @@ def _measurement(p: _Person, row: Row) -> None:
         # "Family history of", "history of", "allergy to": the value says of what.
         what = p.value(row) or (p.terms.vocabularies[OWN] + NO_CONCEPT,)
         recorded = when["start"] or when["recorded"]
-        kind = min(spoken)
-        if kind == p.term("ClinicalFact"):
-            kind = p.kind(what, "Condition") or kind
+        general = p.term("ClinicalFact") in spoken
+        kind = p.kind(what, "Condition") if general else min(spoken)
         p.add(row, Codes(what), kind, status=p.status(doubt), recorded=recorded)
         return
     codes, results = p.split_result(codes)

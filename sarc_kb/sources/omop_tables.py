@@ -291,7 +291,7 @@ def columns_of(table: ir.Table) -> dict[str, str]:
 
 
 def _text(column: Any) -> Any:
-    return column if column.type().is_string() else column.cast("string")
+    return column.cast("string")
 
 
 def _key(column: Any) -> Any:
