@@ -1,4 +1,5 @@
-"""Every command and every line of Python in the README runs, and the report it shows is real."""
+"""Every command and every line of Python in the README runs, and the report it shows is real; the
+commands in the pages of docs/ run too."""
 
 from __future__ import annotations
 
@@ -15,6 +16,14 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.strip().splitlines()]
 PROGRAM = [c for c in COMMANDS if c.startswith("sarc-kb")]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+# Other blocks than "sh" show what cannot run here, such as a database of the reader's.
+SHOWN = [
+    (page.name, line)
+    for page in PAGES
+    for text in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for line in text.strip().splitlines()
+]
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -50,6 +59,17 @@ def test_command(command: str, folder: Path) -> None:
     assert done.stdout or "--output" in command
     for name in re.findall(r"--output (\S+)", command):
         assert (folder / name).stat().st_size > 1000
+
+
+@pytest.mark.parametrize(("page", "command"), [s for s in SHOWN if s[1].startswith("sarc-kb")])
+def test_command_of_a_page(page: str, command: str, folder: Path) -> None:
+    test_command(command, folder)
+
+
+def test_every_command_of_a_page_is_known() -> None:
+    others = {command for _, command in SHOWN if not command.startswith("sarc-kb")}
+    assert others <= {"pip install '.[omop]'"}
+    assert {"omop.md"} <= {page for page, _ in SHOWN}
 
 
 @pytest.mark.parametrize("target", ["validate", "test"])
