@@ -25,7 +25,8 @@ from sarc_kb.namespaces import SARC, text_iri
 from sarc_kb.rules import Trial
 from sarc_kb.sources.omop_cdm import Row, Vocabulary
 from sarc_kb.sources.omop_person import OmopTerms, read_person
-from tests.omop_tables import FORMS, Tables, cdm, source_of, write_csv, write_duckdb
+from sarc_kb.sources.omop_tables import open_cdm
+from tests.omop_tables import FORMS, SERVER, Tables, cdm, source_of, write_csv, write_duckdb
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 OMOP = "https://athena.ohdsi.org/search-terms/terms/"
@@ -1156,6 +1157,62 @@ def test_a_folder_may_hold_a_folder_for_each_table(kb, trial, read, tmp_path: Pa
         path.rename(tmp_path / "deep" / path.stem / "part-00000.parquet")
     (record,) = kb.omop_records(str(tmp_path / "deep"), trial, [])
     assert fact(record, "measurement/5").value == Decimal("12.6")
+
+
+def test_a_key_that_stands_twice(one) -> None:
+    record = one(measurement=[hb(), hb(value_as_number=7)])
+    assert [f.id for f in record.facts if f.id.startswith("meas")] == [
+        "measurement/5",
+        "measurement/5~2",
+    ]
+    assert "DATA234" in codes(record)
+
+
+def test_a_failure_on_one_person_is_that_persons(kb, trial, engine, read, monkeypatch) -> None:
+    def fails(rows: list[Row], *_: object) -> PatientRecord:
+        if rows[0].person == "1":
+            raise ZeroDivisionError("a value of the patient's")
+        return read_person(rows, *_)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("sarc_kb.sources.omop.read_person", fails)
+    tables = cdm()
+    tables["person"] += [tables["person"][0] | {"person_id": 2}]
+    broken, whole = read(tables)[0]
+    assert codes(broken) == {"DATA236"}
+    assert "value of the patient" not in str(broken.findings)
+    assert kb.assess_record(broken, trial, engine).verdict is Verdict.ERROR
+    assert whole.facts
+
+
+@pytest.mark.postgres
+@pytest.mark.skipif(not SERVER, reason="no server: SARC_KB_TEST_POSTGRES is not set")
+def test_a_database_is_only_read(tmp_path: Path) -> None:
+    import psycopg
+
+    with (
+        source_of("postgres", cdm(), tmp_path) as (url, schema),
+        open_cdm(url, schema) as source,
+        pytest.raises(psycopg.errors.ReadOnlySqlTransaction),
+    ):
+        source.backend.con.execute(f"DELETE FROM {schema}.person")
+
+
+def test_a_duckdb_file_is_only_read(tmp_path: Path) -> None:
+    import duckdb
+
+    path = write_duckdb(tmp_path / "cdm.duckdb", cdm())
+    with open_cdm(str(path)) as source:
+        for sql in (
+            "DELETE FROM person",
+            "INSTALL httpfs",
+            "LOAD httpfs",
+            f"COPY person TO '{tmp_path}/copy.csv'",
+            "SELECT * FROM read_csv('/etc/passwd')",
+            "SELECT * FROM read_parquet('https://example.org/x.parquet')",
+            "SET enable_external_access = true",
+        ):
+            with pytest.raises(duckdb.Error):
+                source.backend.con.execute(sql)
 
 
 # -- laws ------------------------------------------------------------------------------------

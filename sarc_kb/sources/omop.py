@@ -6,18 +6,21 @@ changes. So the memory that reading needs is that of one person, whatever the nu
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from sarc_kb.errors import Finding, InputError
 from sarc_kb.facts import PatientRecord
 from sarc_kb.sources.omop_findings import finding
-from sarc_kb.sources.omop_person import OmopTerms, read_person
+from sarc_kb.sources.omop_person import PERSON, OmopTerms, read_person
 from sarc_kb.sources.omop_tables import load_vocabulary, look_over, open_cdm, stream
 
 if TYPE_CHECKING:
-    from sarc_kb.sources.omop_cdm import Vocabulary
+    from sarc_kb.sources.omop_cdm import Row, Vocabulary
     from sarc_kb.sources.omop_tables import Cdm
 
 __all__ = ["OmopTerms", "read_omop"]
@@ -71,7 +74,7 @@ def _records(
             strangers.append(person)
         else:
             found.add(person)
-            yield read_person(rows, terms, vocabulary, cdm.origin)
+            yield _one(person, rows, terms, vocabulary, cdm.origin)
     if strangers:
         shown = ", ".join(strangers[:3]) + (", …" if len(strangers) > 3 else "")
         problems.append(
@@ -80,3 +83,16 @@ def _records(
     for person in persons or ():
         if person not in found:
             problems.append(finding("DATA210", f"{cdm.origin} --person {person}", "no such person"))
+
+
+def _one(
+    person: str, rows: list[Row], terms: OmopTerms, vocabulary: Vocabulary, origin: str
+) -> PatientRecord:
+    try:
+        return read_person(rows, terms, vocabulary, origin)
+    except Exception as bug:
+        # One record must never stop a cohort; what went wrong is told without its values.
+        where = traceback.extract_tb(bug.__traceback__)[-1]
+        found = f"{type(bug).__name__} in {Path(where.filename).name}:{where.lineno}"
+        told = finding("DATA236", f"person/{person}", found)
+        return PatientRecord(PERSON + quote(person, safe=""), person, None, (), origin, "", (told,))

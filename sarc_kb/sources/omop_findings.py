@@ -63,11 +63,16 @@ FINDINGS: Mapping[str, tuple[Severity, str, str]] = {
     "DATA230": ("warning", "the fact counts as possible only", "use a status that is mapped"),
     "DATA231": ("warning", "it is not used to tell which tumour is meant", "correct the link"),
     "DATA232": ("error", "a person enters a study once", "leave the one that holds"),
-    "DATA234": ("warning", "it cannot be told apart from another", "give each row a key"),
+    "DATA234": ("warning", "links may lead to either of them", "give each row a key of its own"),
     "DATA235": (
         "warning",
         "whether it is so is not said; it counts as possible only",
         "record yes or no, or leave the value empty",
+    ),
+    "DATA236": (
+        "error",
+        "the program failed on this person; a failure is never a verdict",
+        "report it with these two names; the other persons are not touched",
     ),
 }
 

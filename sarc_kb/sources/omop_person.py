@@ -651,14 +651,18 @@ def _measurement(p: _Person, row: Row) -> None:
 
 
 def _made_by(p: _Person, row: Row) -> Iterator[tuple[str, str]]:
-    """Yield how a finding was made: the procedure, or the specimen, that it is linked to."""
+    """Yield how a finding was made: the procedure, or the specimen, that it is linked to.
+
+    A procedure that is recorded for its own sake, such as a resection, is no way of finding out.
+    """
     other = p.linked(row)
     axis = {"procedure_occurrence": "method", "specimen": "specimen"}
     if other is not None and other.table in axis:
         codes = p._codings(other.concept).concepts + p._codings(other.source_concept).concepts
-        for iri in dict.fromkeys(codes):
-            if p.terms.read(iri):
-                yield p.term(axis[other.table]), iri
+        if other.table == "specimen" or not p.terms_of(codes) & p.terms.kinds.keys():
+            for iri in dict.fromkeys(codes):
+                if p.terms.read(iri):
+                    yield p.term(axis[other.table]), iri
 
 
 def _entry(p: _Person, row: Row, when: PartialDate | None) -> None:
@@ -753,8 +757,8 @@ def read_person(
                 p.note("DATA231", row, "an episode_event that leads to no table that is known")
             else:
                 p.episodes_of.setdefault((table, row.event), set()).add(row.id)
-        elif row.id:
-            p.at.setdefault((row.table, row.id), row)
+        elif row.id and p.at.setdefault((row.table, row.id), row) is not row:
+            p.note("DATA234", row, f"{row.table} with the key of another row")
     for row in tidy:
         if row.table in _READERS:
             _READERS[row.table](p, row)
