@@ -12,7 +12,7 @@ import hashlib
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import chain
 from pathlib import Path
 
@@ -369,7 +369,7 @@ class KnowledgeBase:
                 **{f"{trial.id}/{name}": iri for name, iri in fhir.questions.items()},
             },
             studies=fhir.study_ids,
-            term=fhir.term,
+            term=cache(fhir.term),
         )
 
     def omop_records(

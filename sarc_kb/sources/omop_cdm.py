@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Row(NamedTuple):
@@ -275,9 +275,11 @@ class Vocabulary:
     """What the source itself says of the concepts that its rows use.
 
     ``concepts``: concept id to concept; empty where there is no such table. ``above``: id of a
-    concept that no mapping reads to the nearest of its ancestors that one does.
+    concept that no mapping reads to the nearest of its ancestors that one does. ``codings`` keeps
+    what was looked up, for the next person.
     """
 
     concepts: Mapping[str, Concept] = field(default_factory=dict)
     above: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     strengths: Mapping[str, Strength] = field(default_factory=dict)
+    codings: dict[str, tuple[Any, str]] = field(default_factory=dict, compare=False)

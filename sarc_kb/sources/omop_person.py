@@ -107,11 +107,36 @@ def _parts(code: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """The codings of one thing, the sites in them, and codes of which it may only be one."""
+    """The codings of one thing, the sites in them, and codes of which it may only be one; ``own``
+    are those of the concept itself, without its ancestors'."""
 
     concepts: tuple[str, ...] = ()
     sites: tuple[str, ...] = ()
     perhaps: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+
+
+def _looked_up(concept_id: str, terms: OmopTerms, vocabulary: Vocabulary) -> tuple[Codes, str]:
+    """Return the codings of a concept, and its name."""
+    concept = vocabulary.concepts.get(concept_id)
+    own = terms.codes(concept_id, concept)
+    sites = (*terms.topography(concept), *(s for iri in own for s in terms.sites.get(iri, ())))
+    certain: list[str] = []
+    possible: list[str] = []
+    for ancestor in vocabulary.above.get(concept_id, ()):
+        for iri in terms.codes(ancestor, vocabulary.concepts.get(ancestor)):
+            read = terms.read(iri)
+            if any(predicate != "narrowMatch" for _, predicate in read):
+                certain.append(iri)
+            elif read:
+                possible.append(iri)
+    codes = Codes(
+        tuple(dict.fromkeys((*own, *(certain or possible)))),
+        tuple(dict.fromkeys(sites)),
+        tuple(dict.fromkeys(possible)) if certain else (),
+        own,
+    )
+    return codes, concept.name if concept else ""
 
 
 @dataclass
@@ -141,33 +166,17 @@ class _Person:
 
     def _codings(self, concept_id: str | None) -> Codes:
         """Return what a concept id stands for; what no mapping reads, through its ancestors."""
-        if concept_id in (None, NO_CONCEPT):
+        if concept_id is None or concept_id == NO_CONCEPT:
             return Codes()
-        assert concept_id is not None
-        concept = self.vocabulary.concepts.get(concept_id)
-        own = self.terms.codes(concept_id, concept)
-        if concept is not None and concept.name:
-            for iri in own:
-                self.labels.setdefault(iri, concept.name)
-        sites = (
-            *self.terms.topography(concept),
-            *(s for iri in own for s in self.terms.sites.get(iri, ())),
-        )
-        certain: list[str] = []
-        possible: list[str] = []
-        for ancestor in self.vocabulary.above.get(concept_id, ()):
-            for iri in self.terms.codes(ancestor, self.vocabulary.concepts.get(ancestor)):
-                read = self.terms.read(iri)
-                if any(predicate != "narrowMatch" for _, predicate in read):
-                    certain.append(iri)
-                elif read:
-                    possible.append(iri)
-        above = certain or possible
-        return Codes(
-            tuple(dict.fromkeys((*own, *above))),
-            tuple(dict.fromkeys(sites)),
-            tuple(dict.fromkeys(possible)) if certain else (),
-        )
+        known = self.vocabulary.codings
+        if concept_id not in known:
+            known[concept_id] = _looked_up(concept_id, self.terms, self.vocabulary)
+        codes: Codes = known[concept_id][0]
+        name: str = known[concept_id][1]
+        if name:
+            for iri in codes.own:
+                self.labels.setdefault(iri, name)
+        return codes
 
     def _readable(self, codes: tuple[str, ...]) -> bool:
         return any(self.terms.read(iri) for iri in codes)
@@ -746,8 +755,7 @@ def read_person(
     ``rows`` are all of one person's. A fault of a row is a finding of the record; one that leaves
     open who the person is makes the record one that cannot be judged.
     """
-    tidy = [Row._make(_cell(c) for c in row) for row in rows]
-    tidy.sort(key=_in_order)
+    tidy, lines = _tidied(rows)
     p = _Person(terms, vocabulary, tidy)
     number = tidy[0].person
     for row in tidy:
@@ -775,7 +783,7 @@ def read_person(
         findings.append(finding("DATA221", where, "no observation period"))
     if len(p.entries) > 1:
         findings.append(finding("DATA232", where, "several dates of entry"))
-    digest = hashlib.sha256("\n".join("\t".join(c or "" for c in row) for row in tidy).encode())
+    digest = hashlib.sha256("\n".join(lines).encode())
     return PatientRecord(
         patient=PERSON + quote(number, safe=""),
         label=number,
@@ -816,13 +824,15 @@ def _numbered(p: _Person) -> tuple[Fact, ...]:
     return tuple(out)
 
 
-def _cell(cell: object) -> str | None:
-    text = str(cell).strip() if cell is not None else ""
-    return text or None
-
-
-def _in_order(row: Row) -> tuple[Any, ...]:
-    return (ORDER.index(row.table), len(row.id or ""), tuple(c or "" for c in row))
+def _tidied(rows: list[Row]) -> tuple[list[Row], list[str]]:
+    """Return the rows in a fixed order, cells without what says nothing, and each as a line."""
+    tidy = []
+    for row in rows:
+        cells = Row._make([c if c is None else str(c).strip() or None for c in row])
+        line = "\t".join([c or "" for c in cells])
+        tidy.append(((ORDER.index(cells.table), len(cells.id or ""), line), cells))
+    tidy.sort(key=lambda pair: pair[0])
+    return [cells for _, cells in tidy], [line for (_, _, line), _ in tidy]
 
 
 def _name(row: Row) -> str:

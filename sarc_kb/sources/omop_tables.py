@@ -95,6 +95,9 @@ def open_cdm(source: str, schema: str | None = None) -> Cdm:
     """
     try:
         import ibis  # noqa: F401
+
+        if source.startswith(_URLS):
+            import psycopg  # noqa: F401
     except ImportError:
         raise UsageError(
             Finding(
