@@ -75,30 +75,10 @@ def assess(
         EngineError: the processor's outcome differs from what the deciding facts show.
     """
     trial = prepared.trial
-    outcomes = clause_outcomes(trial, refuted, unproven)
-    grounds = {iri: explain(prepared, clause) for iri, clause in trial.clauses.items()}
-    for iri, ground in grounds.items():
-        shown = (
-            Outcome.FAIL
-            if ground.refuted
-            else Outcome.UNDETERMINED
-            if ground.unproven
-            else Outcome.PASS
-        )
-        if shown is not outcomes[iri]:
-            raise EngineError(
-                Finding(
-                    "ENGINE003",
-                    "error",
-                    trial.clauses[iri].id,
-                    f"the processor says {outcomes[iri].word}, the deciding facts say {shown.word}",
-                    "an outcome that its evidence does not show is not given",
-                    "report it with the rule's id; another --engine may show which side is wrong",
-                )
-            )
+    outcomes, grounds = decided(prepared, refuted, unproven)
     denied = {shape for shape, component in refuted if component == _DENIAL}
     criteria = tuple(
-        _criterion(prepared, criterion, outcomes, grounds, criterion.iri in denied)
+        criterion_result(prepared, criterion, outcomes, grounds, criterion.iri in denied)
         for criterion in trial.criteria
     )
     findings = list(prepared.record.findings) + prepared.findings
@@ -127,12 +107,47 @@ def assess(
         to_decide=to_decide(prepared, criteria, outcomes, grounds)
         if verdict is Verdict.UNDETERMINED
         else (),
-        data_findings=tuple(_unique(findings)),
+        data_findings=tuple(unique(findings)),
         provenance=replace(provenance, facts_unused=unused),
     )
 
 
-def _unique(findings: Iterable[Finding]) -> list[Finding]:
+def decided(
+    prepared: Prepared,
+    refuted: Mapping[tuple[str, str], int],
+    unproven: Mapping[tuple[str, str], int],
+) -> tuple[dict[str, Outcome], dict[str, Explanation]]:
+    """Return each clause's outcome, and the ground for it, which is held against the outcome.
+
+    Raises:
+        EngineError: the processor's outcome differs from what the deciding facts show.
+    """
+    trial = prepared.trial
+    outcomes = clause_outcomes(trial, refuted, unproven)
+    grounds = {iri: explain(prepared, clause) for iri, clause in trial.clauses.items()}
+    for iri, ground in grounds.items():
+        shown = (
+            Outcome.FAIL
+            if ground.refuted
+            else Outcome.UNDETERMINED
+            if ground.unproven
+            else Outcome.PASS
+        )
+        if shown is not outcomes[iri]:
+            raise EngineError(
+                Finding(
+                    "ENGINE003",
+                    "error",
+                    trial.clauses[iri].id,
+                    f"the processor says {outcomes[iri].word}, the deciding facts say {shown.word}",
+                    "an outcome that its evidence does not show is not given",
+                    "report it with the rule's id; another --engine may show which side is wrong",
+                )
+            )
+    return outcomes, grounds
+
+
+def unique(findings: Iterable[Finding]) -> list[Finding]:
     order = {"error": 0, "warning": 1, "info": 2}
     return sorted(
         dict.fromkeys(findings), key=lambda f: (order[f.severity], f.code, f.where, f.found)
@@ -183,7 +198,7 @@ def _unused(prepared: Prepared) -> int:
     )
 
 
-def _criterion(
+def criterion_result(
     prepared: Prepared,
     criterion: Criterion,
     outcomes: Mapping[str, Outcome],

@@ -29,6 +29,7 @@ class Verdict(Enum):
     INELIGIBLE = "ineligible"
     UNDETERMINED = "undetermined"
     ERROR = "error"
+    NOT_ASKED = "not asked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,81 @@ class CriterionResult:
     denied_by: tuple[Evidence, ...] = ()
 
 
+class TreatmentOutcome(Enum):
+    """How a treatment rule came out.
+
+    A violation breaks an order or a prohibition and counts as failing. A deviation departs from a
+    plan, oversteps a permission, or shows parts of a record that contradict each other: a warning.
+    Permitted and not ruled are information.
+    """
+
+    VIOLATION = "violation"
+    UNDETERMINED = "undetermined"
+    DEVIATION = "deviation"
+    NOT_YET_APPLICABLE = "not yet applicable"
+    PERMITTED = "permitted"
+    NOT_RULED = "not ruled"
+    CONFORMANT = "conformant"
+
+
+class Conclusion(Enum):
+    """What the treatment rules come to together: the worst that one of them says."""
+
+    VIOLATION = "violation"
+    UNDETERMINED = "undetermined"
+    DEVIATION = "deviation"
+    IN_PROGRESS = "in progress"
+    CONFORMANT = "conformant"
+
+
+@dataclass(frozen=True, slots=True)
+class TreatmentResult:
+    """One treatment rule; ``modality`` says how the protocol binds by it. The rest is as for a
+    criterion; the outcomes of ``clauses`` are those of the three-valued logic."""
+
+    id: str
+    iri: str
+    modality: str
+    label: str
+    outcome: TreatmentOutcome
+    message: str
+    source_text: str
+    locator: str
+    remedy: str
+    clauses: tuple[ClauseResult, ...]
+    decided_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEvent:
+    """One line of the course: what happened, on which days, and which rules speak of it.
+
+    ``day`` counts from day 1 of the course, None where that is not known. ``count`` facts that
+    follow each other and are alike are one line. ``rules`` are those with something to tell.
+    """
+
+    track: str
+    start: str
+    end: str
+    day: int | None
+    text: str
+    count: int
+    sources: tuple[str, ...]
+    rules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TreatmentAssessment:
+    """The course of treatment against the treatment rules, as it stood on ``as_of``."""
+
+    as_of: str
+    conclusion: Conclusion
+    rules: tuple[TreatmentResult, ...]
+    timeline: tuple[TimelineEvent, ...]
+    anchors: tuple[tuple[str, str, str], ...]
+    data_findings: tuple[Finding, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """What the assessment was made with: everything needed to make it again.
@@ -125,6 +201,7 @@ class Provenance:
 class Assessment:
     """One patient against one trial.
 
+    ``verdict`` is about eligibility; ``treatment`` is None where no treatment is on record.
     ``to_decide``: the smallest set of data that would settle the verdict (empty unless
     undetermined). ``error``: why the patient could not be judged (verdict ``error`` only).
     """
@@ -140,6 +217,7 @@ class Assessment:
     data_findings: tuple[Finding, ...] = ()
     provenance: Provenance | None = None
     error: Finding | None = None
+    treatment: TreatmentAssessment | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from rdflib import Graph
 from rdflib.term import Node
 
 from sarc_kb.assess import clause_outcomes, fold
-from sarc_kb.assessment import Outcome
+from sarc_kb.assessment import Outcome, TreatmentOutcome
 from sarc_kb.dates import PartialDate, parse_date
 from sarc_kb.engines.shacl_engine import Readings
 from sarc_kb.facts import PatientRecord
@@ -22,21 +22,32 @@ from sarc_kb.namespaces import RDF, SARC, local_name
 from sarc_kb.rules import Trial
 from sarc_kb.sources.rdf import patients_of
 
-_OUTCOMES = {"Pass": Outcome.PASS, "Fail": Outcome.FAIL, "Undetermined": Outcome.UNDETERMINED}
+_OUTCOMES: dict[str, Outcome | TreatmentOutcome] = {
+    "Pass": Outcome.PASS,
+    "Fail": Outcome.FAIL,
+    "Undetermined": Outcome.UNDETERMINED,
+    "Conformant": TreatmentOutcome.CONFORMANT,
+    "Violation": TreatmentOutcome.VIOLATION,
+    "Deviation": TreatmentOutcome.DEVIATION,
+    "Permitted": TreatmentOutcome.PERMITTED,
+    "NotRuled": TreatmentOutcome.NOT_RULED,
+    "NotYetApplicable": TreatmentOutcome.NOT_YET_APPLICABLE,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """One case: the rule it is about, the patient, the outcome expected and why.
 
-    ``readings`` maps register entries to the reading the case runs under; ``answered`` tells
+    ``expected`` is an outcome of the three-valued logic or, for a treatment rule, what is told of
+    it. ``readings`` maps register entries to the reading the case runs under; ``answered`` tells
     whether the patient has an attestation.
     """
 
     id: str
     rule: str
     record: PatientRecord
-    expected: Outcome
+    expected: Outcome | TreatmentOutcome
     because: str
     tests: tuple[str, ...]
     as_of: PartialDate | None
@@ -94,10 +105,18 @@ def _case(graph: Graph, registers: Graph, node: Node, path: Path, axes: frozense
     )
 
 
+def part_of(trial: Trial, rule: str) -> Trial:
+    """Return the part of the trial that ``rule`` is judged in; eligibility, if it is in both."""
+    for part in trial.parts:
+        if rule in part.clauses or rule in part.joins or rule in {c.iri for c in part.criteria}:
+            return part
+    raise KeyError(rule)
+
+
 def criterion_of(trial: Trial, rule: str) -> str:
     """Return the criterion that a clause or join belongs to; a criterion is its own."""
     for criterion in trial.criteria:
-        nodes = [criterion.iri]
+        nodes = [criterion.iri, criterion.root]
         while nodes:
             node = nodes.pop()
             if node == rule:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sarc_kb.dates import FOREVER, NEVER, iso
 from sarc_kb.namespaces import local_name
 from sarc_kb.prepare import Answer, Item, Prepared, Statement
+from sarc_kb.prepare.model import gap_degree
 from sarc_kb.rules import ANY, EVER, Bounds, Clause, Role
 from sarc_kb.units import Interval
 
@@ -199,16 +200,7 @@ def _graded(prepared: Prepared, role: Role | None) -> list[tuple[int, Item]]:
 def _gap(first: Item, second: Item, clause: Clause) -> int:
     """Return the degree to which ``second`` lies within the gap after ``first``."""
     assert clause.gap is not None
-    if first.id == second.id:
-        return 0
-    a, b = first.span, second.span
-    if a.minute_lo == a.minute_hi == b.minute_lo == b.minute_hi:
-        return 0  # one moment, however often it was read
-    least = second.span.minute_lo - first.span.minute_hi
-    most = second.span.minute_hi - first.span.minute_lo
-    if least >= clause.gap[0] and most <= clause.gap[1]:
-        return 2
-    return 1 if most >= clause.gap[0] and least <= clause.gap[1] else 0
+    return gap_degree(first, second, clause.gap)
 
 
 def _no_pair(prepared: Prepared, clause: Clause) -> Explanation:

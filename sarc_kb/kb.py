@@ -25,6 +25,7 @@ from sarc_kb.assessment import (
     AssessmentSet,
     KnowledgeBaseInfo,
     Provenance,
+    TreatmentAssessment,
     Verdict,
 )
 from sarc_kb.dates import PartialDate, iso, parse_date
@@ -40,6 +41,13 @@ from sarc_kb.sources.fhir import FhirTerms
 from sarc_kb.sources.omop import OmopTerms, read_omop
 from sarc_kb.sources.read import ReadingTerms, read_sources
 from sarc_kb.terminology import Terminology, load_terminology
+from sarc_kb.treatment import (
+    assess_treatment,
+    findings_beyond,
+    has_begun,
+    last_day,
+    may_have_begun,
+)
 
 
 def data_folder() -> Path:
@@ -232,9 +240,16 @@ class KnowledgeBase:
         as_of: PartialDate | None = None,
         complete: Iterable[str] = (),
         attested: Mapping[str, str] | None = None,
+        only: str | None = None,
     ) -> Assessment:
         """Return one patient's assessment; whatever is wrong with the record becomes a verdict
-        ``error`` for this patient alone."""
+        ``error`` for this patient alone.
+
+        ``only`` is ``eligibility`` or ``treatment``; by default the treatment rules stand beside
+        the criteria where treatment is on record. Eligibility is judged as of ``as_of`` or entry,
+        treatment as of ``as_of`` or the last day that the record names.
+        """
+        complete = tuple(complete)
         try:
             prepared = self.prepare(
                 record, trial, as_of=as_of, complete=complete, attested=attested
@@ -268,7 +283,20 @@ class KnowledgeBase:
                     *(f"answer {name}={word}" for name, word in (attested or {}).items()),
                 ),
             )
-            return assess(prepared, readings.refuted, readings.unproven, provenance)
+            assessment = assess(prepared, readings.refuted, readings.unproven, provenance)
+            if only == "eligibility":
+                return assessment
+            at_entry = prepared if as_of is None else self.prepare(record, trial, complete=complete)
+            treatment = self._assess_treatment(
+                at_entry, engine, as_of, complete, always=only == "treatment"
+            )
+            if treatment is not None:
+                treatment = findings_beyond(treatment, assessment.data_findings)
+            if only == "treatment":
+                assessment = replace(
+                    assessment, verdict=Verdict.NOT_ASKED, criteria=(), to_decide=()
+                )
+            return replace(assessment, treatment=treatment)
         except (InputError, EngineError) as failure:
             return _not_judged(record, trial, failure.findings[0])
         except UsageError:
@@ -289,6 +317,29 @@ class KnowledgeBase:
                 ),
             )
 
+    def _assess_treatment(
+        self,
+        at_entry: Prepared,
+        engine: ShaclEngine,
+        as_of: PartialDate | None,
+        complete: tuple[str, ...],
+        *,
+        always: bool,
+    ) -> TreatmentAssessment | None:
+        """Return the assessment of the course, None where no treatment is on record (unless
+        ``always``) or the trial has no rules about it."""
+        record, trial = at_entry.record, at_entry.trial
+        part, processor = trial.treatment, engine.treatment
+        if part is None or processor is None:
+            return None
+        if not always and not may_have_begun(record, trial, self.terms):
+            return None
+        prepared = self.prepare(record, part, as_of=as_of or last_day(record), complete=complete)
+        if not always and not has_begun(prepared):
+            return None
+        readings = processor.run(prepared_graph(prepared))
+        return assess_treatment(prepared, readings.refuted, readings.unproven, at_entry)
+
     def validate(
         self,
         *sources: Path | str,
@@ -301,6 +352,7 @@ class KnowledgeBase:
         policies: Mapping[str, str] | None = None,
         readings: Mapping[str, str] | None = None,
         engine: str = "pyshacl",
+        only: str | None = None,
         omop: str | None = None,
         persons: Iterable[str] = (),
         omop_schema: str | None = None,
@@ -312,6 +364,7 @@ class KnowledgeBase:
 
         ``entry_date`` (for all) or ``entry_dates`` (patient to date) give what the data do not
         say; a date in the data wins over ``entry_date`` and must agree with ``entry_dates``.
+        ``only``: ``eligibility`` or ``treatment``.
         Raises:
             UsageError: an option names something unknown.
             RuleBaseError: the rule base is broken.
@@ -329,7 +382,7 @@ class KnowledgeBase:
             records = chain(found, tables)
         assessments = [
             self.assess_record(
-                r, compiled, processor, as_of=day, complete=complete, attested=attested
+                r, compiled, processor, as_of=day, complete=complete, attested=attested, only=only
             )
             for r in with_entry_dates(records, entry_date, entry_dates or {})
         ]

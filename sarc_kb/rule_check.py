@@ -88,16 +88,20 @@ def check_rule_base(kb: RuleBase, trial: str, *, cases: bool = True) -> CheckRep
         compiled = compile_trial(graph, kb.terms, readings)
     except RuleBaseError as error:
         return CheckReport(tuple(findings) + error.findings, "does not compile")
-    findings += list(_references(kb, compiled))
-    findings += list(_units(kb, compiled))
-    if cases:
-        findings += list(_cases(compiled, proof))
-    findings += list(_mappings(kb, compiled))
+    for part in compiled.parts:
+        findings += list(_references(kb, part))
+        findings += list(_units(kb, part))
+        if cases:
+            findings += list(_cases(part, proof))
+        findings += list(_mappings(kb, part))
     if cases:
         findings += list(_register(kb, trial, compiled))
     count = len(set(proof.subjects(RDF.type, SARC.BoundaryCase)))
+    rules = 0 if compiled.treatment is None else len(compiled.treatment.criteria)
+    also = f" and {rules} treatment rules" if rules else ""
+    clauses = {iri for part in compiled.parts for iri in part.clauses}
     summary = (
-        f"{len(compiled.criteria)} criteria, {len(compiled.clauses)} clauses, {count} cases, "
+        f"{len(compiled.criteria)} criteria{also}, {len(clauses)} clauses, {count} cases, "
         f"{len(compiled.ambiguities)} register entries, {len(compiled.questions)} questions; "
         + (f"{len(findings)} faults" if findings else "no fault")
     )
@@ -269,7 +273,7 @@ def _selves(own: Graph) -> list[Finding]:
                         "name the rule itself",
                     )
                 )
-    for cls in (SARC.InclusionCriterion, SARC.ExclusionCriterion):
+    for cls in (SARC.InclusionCriterion, SARC.ExclusionCriterion, SARC.TreatmentRule):
         for s in own.subjects(RDF.type, cls):
             notation = str(own.value(s, SARC.notation) or "")
             if local_name(str(s)) != notation:
@@ -386,6 +390,8 @@ def _references(kb: RuleBase, trial: Trial) -> Iterator[Finding]:
                     "leave it out, or make the clause attestable",
                 )
     asked = {c for q in trial.questions for c in q.covers}
+    # What is judged again is asked where it is judged first.
+    asked |= {c.compares for c in trial.criteria if c.compares}
     for clause in trial.clauses.values():
         if clause.attestable and clause.iri not in asked:
             yield _fault(
@@ -398,7 +404,30 @@ def _references(kb: RuleBase, trial: Trial) -> Iterator[Finding]:
 
 
 def _derived(trial: Trial, name: str) -> bool:
-    return any(name in (d.iri, d.gives) for d in trial.derivations)
+    return any(name in (d.iri, d.gives) for d in trial.derivations) or any(
+        name in (s.dose, s.change, s.daily, s.pause) or name in {level.iri for level in s.levels}
+        for s in (trial.treatment or trial).series  # sets are shared by both parts
+    )
+
+
+def _unit_of(kb: RuleBase, trial: Trial, name: str) -> str | None:
+    """Return the canonical unit of the values of a term or of a derived fact; None without one."""
+    quantity = kb.terms.quantity_of(name)
+    if quantity is not None:
+        return quantity.unit
+    for series in trial.series:
+        if name == series.dose:
+            return _unit_of(kb, trial, series.source)
+        if name == series.daily:
+            return "1"
+        if name == series.pause:
+            return ""
+    for rule in trial.derivations:
+        if name == rule.gives and rule.kind == "IntervalBetween":
+            return ""
+        if name == rule.gives and rule.kind == "Difference":
+            return _unit_of(kb, trial, rule.operands[0])
+    return None
 
 
 def _settles(trial: Trial, scope: str) -> bool:
@@ -421,9 +450,9 @@ def _units(kb: RuleBase, trial: Trial) -> Iterator[Finding]:
             if measured is not None:
                 continue
             units = {
-                q.unit
+                unit
                 for m in trial.set_of(role.concept_set).members
-                if (q := kb.terms.quantity_of(m))
+                if (unit := _unit_of(kb, trial, m)) is not None
             }
             if units != {clause.unit}:
                 yield _fault(
@@ -433,6 +462,21 @@ def _units(kb: RuleBase, trial: Trial) -> Iterator[Finding]:
                     "a limit is compared with values in the canonical unit",
                     "write the limit in the canonical unit, and name it in sarc:unit",
                 )
+
+
+# What is only told has two outcomes; a treatment outcome stands for one of the three others.
+_TOLD = {
+    "NotRuled": ("Conformant", "NotRuled"),
+    "Discretion": ("Conformant", "Permitted"),
+    "Agreement": ("Conformant", "Deviation"),
+}
+_KLEENE = {
+    "Conformant": "Pass",
+    "Permitted": "Pass",
+    "Violation": "Fail",
+    "Deviation": "Fail",
+    "NotYetApplicable": "Undetermined",
+}
 
 
 def _cases(trial: Trial, cases: Graph) -> Iterator[Finding]:
@@ -448,10 +492,24 @@ def _cases(trial: Trial, cases: Graph) -> Iterator[Finding]:
         by_rule.setdefault(rule, []).append(
             (local_name(str(cases.value(case, SARC.expected))), answered)
         )
+    told = {c.iri: _TOLD[c.modality] for c in trial.criteria if c.modality in _TOLD}
+    for rule, words in told.items():
+        for word in words:
+            if not any(o == word for o, _ in by_rule.get(rule, ())):
+                yield _fault(
+                    "RULE021",
+                    rule,
+                    f"no case that expects {word}",
+                    "an outcome that no case reaches is not shown to be reachable",
+                    "write the case from the source sentence",
+                )
     for clause in trial.clauses.values():
-        given = by_rule.get(clause.iri, [])
+        if clause.iri in told:
+            continue
+        given = [(_KLEENE.get(o, o), a) for o, a in by_rule.get(clause.iri, ())]
         judgement = clause.component == "attested" or clause.text.executability == "NeedsJudgement"
-        for outcome in ("Pass", "Fail", "Undetermined"):
+        never = (URIRef(clause.iri), SARC.neverFailsBecause, None) in trial.graph
+        for outcome in ("Pass", "Undetermined") if never else ("Pass", "Fail", "Undetermined"):
             if not any(o == outcome and (judgement or not answered) for o, answered in given):
                 yield _fault(
                     "RULE021",

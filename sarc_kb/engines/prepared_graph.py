@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from enum import IntEnum
 
 from rdflib import Graph, Literal, URIRef
 from rdflib.namespace import XSD
@@ -12,7 +13,8 @@ from rdflib.namespace import XSD
 from sarc_kb.engines.shapes import CANARY
 from sarc_kb.namespaces import RDF, SARC
 from sarc_kb.prepare import Item, Prepared
-from sarc_kb.rules import PAIRS, Role
+from sarc_kb.prepare.model import gap_degree
+from sarc_kb.rules import Clause, Role
 from sarc_kb.units import INFINITY, Interval
 
 PLACES = 12
@@ -33,7 +35,7 @@ def prepared_graph(prepared: Prepared, *, whole: bool = False) -> Graph:
     graph.bind("sarc", SARC)
     graph.add((_PATIENT, RDF.type, SARC.Patient))
     roles = roles_by_set(prepared)
-    kept = {i.id: True for i in prepared.items} if whole else deciding(prepared)
+    kept = {i.id: Needed.APART for i in prepared.items} if whole else deciding(prepared)
     drawn: dict[tuple[object, ...], URIRef] = {}
     for number, item in enumerate(prepared.items):
         if item.id not in kept:
@@ -43,10 +45,13 @@ def prepared_graph(prepared: Prepared, *, whole: bool = False) -> Graph:
             continue
         interval, span = _printable(item.interval), item.span
         node = URIRef(f"urn:sarc-kb:fact:{number}")
-        if not kept[item.id]:
-            node = drawn.setdefault(
-                (frozenset(marks), interval, span.minute_lo, span.minute_hi), node
-            )
+        need = kept[item.id]
+        if need < Needed.APART:
+            minutes = (span.minute_lo, span.minute_hi) if need is Needed.IN_TIME else ()
+            node = drawn.setdefault((frozenset(marks), interval, *minutes), node)
+        if (node, SARC.minLo, None) in graph:
+            _name_sources(graph, node, item)
+            continue
         graph.add((_PATIENT, SARC.fact, node))
         for predicate, value in sorted(marks):
             graph.add((node, SARC[predicate], URIRef(value)))
@@ -56,8 +61,7 @@ def prepared_graph(prepared: Prepared, *, whole: bool = False) -> Graph:
         graph.add((node, SARC.hiOpen, _TRUE if interval.hi_open else _FALSE))
         graph.add((node, SARC.minLo, Literal(span.minute_lo)))
         graph.add((node, SARC.minHi, Literal(span.minute_hi)))
-        for source in item.sources:
-            graph.add((node, SARC.source, Literal(source)))
+        _name_sources(graph, node, item)
     for index, (scope, window) in enumerate(settled_pairs(prepared)):
         node = URIRef(f"urn:sarc-kb:settled:{index}")
         graph.add((_PATIENT, SARC.settles, node))
@@ -71,9 +75,25 @@ def prepared_graph(prepared: Prepared, *, whole: bool = False) -> Graph:
     return graph
 
 
-def deciding(prepared: Prepared) -> dict[str, bool]:
+def _name_sources(graph: Graph, node: URIRef, item: Item) -> None:
+    for source in item.sources:
+        graph.add((node, SARC.source, Literal(source)))
+
+
+class Needed(IntEnum):
+    """What a clause needs of a fact: that there is one of its kind, when it was, or itself."""
+
+    OF_ITS_KIND = 0
+    IN_TIME = 1
+    APART = 2
+
+
+_NEEDS = {"some": Needed.OF_ITS_KIND, "none": Needed.OF_ITS_KIND, "latest": Needed.IN_TIME}
+
+
+def deciding(prepared: Prepared) -> dict[str, Needed]:
     """Return the ids of the items without which a reading of some clause could change, each with
-    whether it needs a node of its own.
+    what is needed of it.
 
     Years of results of one analyte would otherwise make every `latest` clause quadratic. An item
     h is of no account for a clause
@@ -86,30 +106,50 @@ def deciding(prepared: Prepared) -> dict[str, bool]:
       against f are fewest for the f with minLo = M, so there is such an f if and only if that one
       is; h is not it, as ``h.minLo <= h.minHi < M``, and h does not stand against it.
 
+    - if the clause is about pairs and h lies within the gap of no partner, not even possibly: the
+      queries look for pairs alone. Only `eachHas` also asks for the facts of its first role by
+      themselves.
+
     What is of no account for any clause is left out. That changes nothing: the fact with
     minLo = M always stays, as its minHi is not before M, so M stays the same.
 
-    Facts of equal marks, interval and minutes can share a node, as no query of a component with
-    one role tells two facts apart; a pair needs two different facts.
+    Facts of equal marks and interval can share a node where only `some` and `none` read them:
+    their queries ask for no time, and tell no two facts apart. `latest` asks for the minutes as
+    well; a pair needs two different facts.
 
     Only marks and times decide here, never a bound, so that the processor judges those by itself.
     """
-    kept: dict[str, bool] = {}
+    kept: dict[str, Needed] = {}
     for clause in prepared.trial.clauses.values():
-        for role in (clause.role, clause.second):
-            if role is None:
-                continue
-            selected = [(prepared.selected(i, role), i) for i in prepared.members(role.concept_set)]
+        if clause.role is None:
+            continue
+        selected = _selected(prepared, clause.role)
+        if clause.second is not None and clause.gap is not None:
+            items = _in_pairs(clause, selected, _selected(prepared, clause.second))
+        elif clause.component == "latest":
             newest = max((i.span.minute_lo for d, i in selected if d == 2), default=None)
-            for degree, item in selected:
-                stale = (
-                    clause.component == "latest"
-                    and newest is not None
-                    and item.span.minute_hi < newest
-                )
-                if degree and not stale:
-                    kept[item.id] = kept.get(item.id, False) or clause.component in PAIRS
+            items = [i for _, i in selected if newest is None or i.span.minute_hi >= newest]
+        else:
+            items = [i for _, i in selected]
+        needed = _NEEDS.get(clause.component, Needed.APART)
+        for item in items:
+            kept[item.id] = max(kept.get(item.id, needed), needed)
     return kept
+
+
+def _selected(prepared: Prepared, role: Role) -> list[tuple[int, Item]]:
+    graded = ((prepared.selected(i, role), i) for i in prepared.members(role.concept_set))
+    return [(d, i) for d, i in graded if d]
+
+
+def _in_pairs(
+    clause: Clause, first: list[tuple[int, Item]], second: list[tuple[int, Item]]
+) -> list[Item]:
+    """Return the facts that may be one of a pair, and the first of each where every one counts."""
+    assert clause.gap is not None
+    pairs = [(a, b) for _, a in first for _, b in second if gap_degree(a, b, clause.gap)]
+    alone = [a for _, a in first] if clause.component == "eachHas" else []
+    return [*alone, *(i for pair in pairs for i in pair)]
 
 
 def roles_by_set(prepared: Prepared) -> dict[str, list[Role]]:

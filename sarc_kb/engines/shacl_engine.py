@@ -10,6 +10,7 @@ import importlib.metadata
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -161,7 +162,7 @@ class ShaclEngine:
                 )
             )
         build, package, extra = _ENGINES[name]
-        self.name = name
+        self.name, self.trial, self.components = name, trial, components
         try:
             self.version = importlib.metadata.version(package)
             self.processors: dict[ReadingName, Processor] = {
@@ -179,6 +180,12 @@ class ShaclEngine:
                     f"install it with: pip install 'sarc-kb[{extra}]'",
                 )
             ) from None
+
+    @cached_property
+    def treatment(self) -> ShaclEngine | None:
+        """The same processor with the rules about treatment; loaded when first asked for."""
+        part = self.trial.treatment
+        return None if part is None else ShaclEngine(part, self.components, self.name)
 
     def run(self, data: Graph) -> Readings:
         """Return what both readings report on a prepared patient graph.

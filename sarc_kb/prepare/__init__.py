@@ -14,13 +14,15 @@ from sarc_kb.dates import PartialDate
 from sarc_kb.facts import PatientRecord
 from sarc_kb.prepare.anchors import intervals, resolve_all
 from sarc_kb.prepare.answers import answer
+from sarc_kb.prepare.arithmetic import compute
 from sarc_kb.prepare.derivation import derive
+from sarc_kb.prepare.doses import days_between, take_doses
 from sarc_kb.prepare.facts import read_facts
 from sarc_kb.prepare.index import mark_index
 from sarc_kb.prepare.measurement import measure
 from sarc_kb.prepare.model import Answer, Item, Prepared, Span, Statement, WindowDays
 from sarc_kb.prepare.state import Preparation
-from sarc_kb.prepare.statements import settle, tally
+from sarc_kb.prepare.statements import hear, settle, tally
 from sarc_kb.rules import Trial
 from sarc_kb.terminology import Terminology
 
@@ -52,7 +54,11 @@ def prepare(
     derive(p, windowed=False)
     measure(p)
     resolve_all(p)
+    hear(p)
+    take_doses(p)
     derive(p, windowed=True)  # what follows only within a window, now that windows are known
+    compute(p)
+    days_between(p)
     intervals(p)
     settle(p)
     tally(p)
@@ -72,5 +78,6 @@ def prepare(
         void=p.void,
         later=p.later,
     )
-    answer(p, prepared)
+    if trial.course is None:  # answers are about eligibility
+        answer(p, prepared)
     return prepared

@@ -99,7 +99,8 @@ def pick(p: Preparation, attempt: Selection) -> AnchorDay:
                 grounds[other.how.removeprefix("record: ")] = None
         else:
             chosen_items = [(d, i) for i in p.items if (d := chosen(p, i, target, attempt))]
-            candidates = [(d, i.span) for d, i in chosen_items]
+            ends = attempt.pick == "latestEndOf"
+            candidates = [(d, _end(i.span) if ends else i.span) for d, i in chosen_items]
             items += [i for _, i in chosen_items]
             grounds.update((s, None) for _, i in chosen_items for s in i.sources)
         possible += [s for d, s in candidates if d]
@@ -120,6 +121,12 @@ def pick(p: Preparation, attempt: Selection) -> AnchorDay:
     if attempt.policy:
         how += f" (policy {local_name(attempt.policy)})"
     return AnchorDay(span, how, tuple(items), 2 if certain else 1)
+
+
+def _end(span: Span) -> Span:
+    """Return the end of an extent as a point in time."""
+    lo, hi = span.end_lo, span.end_hi
+    return Span(lo, hi, lo, hi, lo * DAY, hi * DAY + DAY - 1)
 
 
 def _either(spans: list[Span]) -> Span:
@@ -164,21 +171,37 @@ def window(p: Preparation, iri: str) -> WindowDays:
     day = anchor(p, rule.anchor)
     # An anchor that may not exist places nothing for certain.
     span = day.span if day.degree == 2 else UNKNOWN
-    end_lo = _shift(span.start_lo, rule.ends_days_before)
-    end_hi = _shift(span.start_hi, rule.ends_days_before)
+    last = span
+    if rule.end_anchor is not None:
+        other = anchor(p, rule.end_anchor)
+        last = other.span if other.degree == 2 else UNKNOWN
+    end_lo, end_hi = (
+        _shift(months_before(d, rule.ends_months_before), rule.ends_days_before)
+        for d in (last.start_lo, last.start_hi)
+    )
     if rule.ends_before is not None:
-        other = window(p, rule.ends_before)
-        end_lo, end_hi = _shift(other.start_lo, 1), _shift(other.start_hi, 1)
+        next_one = window(p, rule.ends_before)
+        end_lo, end_hi = _shift(next_one.start_lo, 1), _shift(next_one.start_hi, 1)
     if rule.open_end:
         end_lo = end_hi = FOREVER
-    if rule.months is not None:
-        start_lo = months_before(span.start_lo, rule.months)
-        start_hi = months_before(span.start_hi, rule.months)
-    elif rule.days is not None:
-        start_lo, start_hi = _shift(span.start_lo, rule.days), _shift(span.start_hi, rule.days)
-    else:
-        start_lo = start_hi = NEVER
-    p.windows[iri] = WindowDays(start_lo, start_hi, end_lo, end_hi)
+    start_lo = start_hi = NEVER
+    if rule.starts_after is not None:
+        before = window(p, rule.starts_after)
+        start_lo, start_hi = _shift(before.end_lo, -1), _shift(before.end_hi, -1)
+    elif rule.months is not None or rule.days is not None:
+        start_lo, start_hi = (
+            _shift(months_before(d, rule.months or 0), rule.days or 0)
+            for d in (span.start_lo, span.start_hi)
+        )
+    known = span.start_lo > NEVER and span.start_hi < FOREVER
+    p.windows[iri] = WindowDays(
+        start_lo,
+        start_hi,
+        end_lo,
+        end_hi,
+        rule.calendar,
+        range(span.start_lo, span.start_hi + 1) if rule.calendar and known else range(0),
+    )
     return p.windows[iri]
 
 

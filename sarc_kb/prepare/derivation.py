@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
+from sarc_kb.dates import DAY, FOREVER, NEVER
 from sarc_kb.prepare.model import (
     BY_DEFAULT,
     Item,
+    Span,
     qualifier_degree,
     window_degree,
 )
@@ -26,20 +28,21 @@ def derive(p: Preparation, *, windowed: bool) -> None:
     ]
     if not windowed and not rules:
         return
-    done: set[tuple[str, str]] = set()
+    done: set[tuple[str, str | None, str]] = set()
     for _ in range(8):
         changed = False
         for rule in rules:
             for item in list(p.items):
-                if (rule.iri, item.id) in done or rule.iri == item.derived_by:
+                key = (rule.iri, rule.gives, item.id)
+                if key in done or rule.iri == item.derived_by:
                     continue
                 degree = matches(p, item, rule)
                 if rule.kind == "Refinement":
                     if degree == 2:
-                        done.add((rule.iri, item.id))
+                        done.add(key)
                         changed |= refine(p, item, rule)
                 elif degree:
-                    done.add((rule.iri, item.id))
+                    done.add(key)
                     derived = imply(p, item, rule, degree)
                     if derived is not None:
                         p.items.append(derived)
@@ -50,6 +53,8 @@ def derive(p: Preparation, *, windowed: bool) -> None:
 
 def matches(p: Preparation, item: Item, rule: Derivation) -> int:
     degree = p.in_set(item, rule.source)
+    if any(qualifier_degree(item, q, p.trial, p.terms) == 2 for q in rule.unless):
+        degree = 0
     if degree and rule.accepted != ANY:
         accepted = (
             p.trial.set_of(rule.accepted).degree(item.values, p.terms) if item.has_value else 1
@@ -71,14 +76,24 @@ def refine(p: Preparation, item: Item, rule: Derivation) -> bool:
         new = replace(new, values=narrowed(p, new.values, rule.adds_value), has_value=True)
     if rule.adds_concept:
         new = replace(new, terms=narrowed(p, new.terms, rule.adds_concept))
-    if rule.axis and rule.axis_value and rule.axis not in new.axes:
-        new = replace(new, axes={**new.axes, rule.axis: Coded(frozenset((rule.axis_value,)))})
+    if rule.axis and rule.axis not in new.axes:
+        value = new.terms if rule.value_from_concept else Coded(frozenset((rule.axis_value or "",)))
+        new = replace(new, axes={**new.axes, rule.axis: value})
     if new == item:
         return False
     if rule.rests_on:
         new = replace(new, rests_on=(*new.rests_on, rule.rests_on))
     p.items[p.items.index(item)] = new
     return True
+
+
+def _end_of_day(p: Preparation, span: Span) -> Span:
+    """Return the last minute of the day on which ``span`` starts, by the record's clocks."""
+    lo, hi = span.start_lo, span.start_hi
+    if lo <= NEVER or hi >= FOREVER:
+        return span
+    least, most = p.offsets
+    return Span(lo, hi, lo, hi, (lo + 1) * DAY - 1 - most, (hi + 1) * DAY - 1 - least)
 
 
 def narrowed(p: Preparation, coded: Coded, term: str) -> Coded:
@@ -98,12 +113,14 @@ def imply(p: Preparation, item: Item, rule: Derivation, degree: int) -> Item | N
         values, has_value = item.terms, True
     elif rule.value_from_axis is not None:
         coded = item.axes.get(rule.value_from_axis)
-        if coded is None:
+        if coded is None and not rule.even_if_silent:
             return None
-        values, has_value = coded, True
+        values, has_value = coded or Coded(), coded is not None
     span = item.span
     if rule.as_default:
         span = BY_DEFAULT
+    if rule.at_end_of_day:
+        span = _end_of_day(p, span)
     return p.derived(
         rule,
         rule.gives,

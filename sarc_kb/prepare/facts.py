@@ -23,6 +23,7 @@ STATEMENT = str(SARC.CompletenessStatement)
 _CERTAIN = {None, str(SARC.Confirmed)}
 _VOID = {str(SARC[s]) for s in ("EnteredInError", "Cancelled", "NotDone", "Preliminary", "Planned")}
 _PLAN = str(SARC.Plan)
+_MEASUREMENT = str(SARC.Measurement)
 
 
 def read_facts(p: Preparation) -> None:
@@ -152,7 +153,9 @@ def number_of(p: Preparation, fact: Fact, terms: Coded) -> tuple[Interval, str, 
         id(q): q for t in sorted(terms.certain or terms.general) if (q := p.terms.quantity_of(t))
     }
     if not numeric or not quantities:
-        return ANYTHING, "", "no value" if quantities and not fact.value_concepts else ""
+        # Only a measurement is nothing without its value; a use of a medicine may lack the dose.
+        missing = quantities and not fact.value_concepts and _measured(p, terms)
+        return ANYTHING, "", "no value" if missing else ""
     readings = [
         read_number(fact.value, fact.comparator, fact.unit, q, p.terms) for q in quantities.values()
     ]
@@ -169,6 +172,10 @@ def number_of(p: Preparation, fact: Fact, terms: Coded) -> tuple[Interval, str, 
             "correct the value or its unit at source; until then the result decides nothing",
         )
     return reading.interval, reading.unit, reading.problem
+
+
+def _measured(p: Preparation, terms: Coded) -> bool:
+    return any(p.terms.kind_of(t) == _MEASUREMENT for t in (terms.certain or terms.general))
 
 
 def span_of(p: Preparation, fact: Fact) -> Span:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from sarc_kb.dates import DAY, FOREVER, NEVER, PartialDate, iso
 from sarc_kb.errors import Finding
 from sarc_kb.facts import Fact, PatientRecord
-from sarc_kb.rules import ANY, EVER, Clause, Role, Trial
+from sarc_kb.rules import ANY, EVER, Calendar, Clause, Role, Trial
 from sarc_kb.terminology import Coded, Terminology
 from sarc_kb.units import Interval
 
@@ -109,12 +109,17 @@ class AnchorDay:
 
 @dataclass(frozen=True, slots=True)
 class WindowDays:
-    """A window resolved for one patient: earliest and latest start and end, in days."""
+    """A window resolved for one patient: earliest and latest start and end, in days.
+
+    With a ``calendar`` only its days count, from an anchor that is one of ``anchor_days``.
+    """
 
     start_lo: int
     start_hi: int
     end_lo: int
     end_hi: int
+    calendar: Calendar | None = None
+    anchor_days: range = range(0)
 
     @property
     def text(self) -> str:
@@ -217,9 +222,12 @@ class Prepared:
 
     def settled(self, scope: str | None, concept_set: str | None, window: str) -> Statement | None:
         span = self.windows.get(window, WindowDays(NEVER, NEVER, FOREVER, FOREVER))
+        # What is open to the future is bounded by what was to be seen: silence after the as-of
+        # date says nothing.
         if window == EVER:
-            # "Ever" is bounded by what was to be seen: silence after the as-of date says nothing.
             span = WindowDays(NEVER, NEVER, self.as_of, self.as_of)
+        elif window in self.trial.windows and self.trial.windows[window].open_end:
+            span = replace(span, end_lo=self.as_of, end_hi=self.as_of)
         for wanted in (scope, concept_set):
             if wanted is None:
                 continue
@@ -313,11 +321,50 @@ def qualifier_degree(item: Item, iri: str, trial: Trial, terms: Terminology) -> 
 def window_degree(span: Span, window: WindowDays, start_only: bool) -> int:
     """Return 2 if the extent overlaps the window in every world, 1 if in some, else 0."""
     end_lo, end_hi = (span.start_lo, span.start_hi) if start_only else (span.end_lo, span.end_hi)
-    if span.start_hi <= window.end_lo and end_lo >= window.start_hi:
-        return 2
-    if span.start_lo <= window.end_hi and end_hi >= window.start_lo:
+    if not (span.start_lo <= window.end_hi and end_hi >= window.start_lo):
+        return 0
+    degree = 2 if span.start_hi <= window.end_lo and end_lo >= window.start_hi else 1
+    if window.calendar is None:
+        return degree
+    return min(degree, _calendar_degree(span.start_lo, span.start_hi, end_lo, end_hi, window))
+
+
+def _calendar_degree(
+    start_lo: int, start_hi: int, end_lo: int, end_hi: int, window: WindowDays
+) -> int:
+    """Return 2 if the extent has a day of the calendar in every world, 1 if in some, else 0."""
+    calendar = window.calendar
+    assert calendar is not None
+
+    def days(first: int, last: int) -> range:
+        # Days a whole period apart are alike.
+        return range(first, min(last, first + calendar.period - 1) + 1)
+
+    if not window.anchor_days:
         return 1
-    return 0
+    anchors = days(window.anchor_days[0], window.anchor_days[-1])
+    # The days that the extent certainly has; one whose day is not known has one of several.
+    core = start_hi <= end_lo
+    certain = days(start_hi, end_lo) if core else days(start_lo, end_hi)
+    some_or_all = any if core else all
+    if all(some_or_all(calendar.holds(d, a) for d in certain) for a in anchors):
+        return 2
+    possible = days(start_lo, end_hi)
+    return 1 if any(calendar.holds(d, a) for a in anchors for d in possible) else 0
+
+
+def gap_degree(first: Item, second: Item, gap: tuple[int, int]) -> int:
+    """Return 2 if ``second`` certainly lies within ``gap`` minutes after ``first``, 1 if possibly,
+    else 0; one moment, however often it was read, is no two."""
+    if first.id == second.id:
+        return 0
+    a, b = first.span, second.span
+    if a.minute_lo == a.minute_hi == b.minute_lo == b.minute_hi:
+        return 0
+    least, most = b.minute_lo - a.minute_hi, b.minute_hi - a.minute_lo
+    if least >= gap[0] and most <= gap[1]:
+        return 2
+    return 1 if most >= gap[0] and least <= gap[1] else 0
 
 
 UNKNOWN = Span(NEVER, FOREVER, NEVER, FOREVER, LONG_AGO, FOREVER * DAY)

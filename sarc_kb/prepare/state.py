@@ -12,6 +12,7 @@ from sarc_kb.prepare.model import (
     AnchorDay,
     Coding,
     Item,
+    Prepared,
     Span,
     Statement,
     WindowDays,
@@ -64,6 +65,24 @@ class Preparation:
     ) -> None:
         where = self.record.origin if fact is None else (fact.source or fact.id)
         self.findings.append(Finding(code, severity, where, found, why, fix))
+
+    def covering(self, scope: str, span: WindowDays) -> Statement | None:
+        """Return what says that ``scope`` is complete over ``span``, as far as was heard so far."""
+        so_far = Prepared(
+            record=self.record,
+            trial=self.trial,
+            terms=self.terms,
+            entry=self.entry,
+            as_of=self.as_of,
+            items=self.items,
+            statements=self.statements,
+            windows=self.windows,
+            anchors=self.anchors,
+            cleared={},
+            denied={},
+            findings=[],
+        )
+        return so_far.covering(scope, span)
 
     def in_set(self, item: Item, iri: str) -> int:
         """`set_degree`, worked out once for all items that are coded alike."""

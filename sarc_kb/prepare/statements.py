@@ -13,7 +13,6 @@ from sarc_kb.prepare.measurement import births
 from sarc_kb.prepare.model import (
     BY_DEFAULT,
     Item,
-    Prepared,
     Statement,
     WindowDays,
 )
@@ -21,7 +20,8 @@ from sarc_kb.prepare.state import Preparation
 from sarc_kb.units import INFINITY, Interval
 
 
-def settle(p: Preparation) -> None:
+def hear(p: Preparation) -> None:
+    """Take down what the record and the caller say is complete, and explicit negatives."""
     born = births(p, str(SARC.Birth))
     for item in p.spoken:
         scopes = item.terms.certain
@@ -74,6 +74,11 @@ def settle(p: Preparation) -> None:
                     day,
                 )
             )
+
+
+def settle(p: Preparation) -> None:
+    """Add the statements that facts amount to."""
+    wanted = silent_sets(p)
     for rule in p.trial.derivations:
         if rule.kind != "Settling":
             continue
@@ -137,7 +142,7 @@ def denies(p: Preparation, item: Item, iri: str) -> bool:
 
 def tally(p: Preparation) -> None:
     for rule in p.trial.derivations:
-        if rule.kind != "Tally" or rule.gives is None:
+        if rule.kind != "Tally" or rule.gives is None or rule.window is not None:
             continue
         members = [i for i in p.items if p.in_set(i, rule.source)]
         certain = [i for i in members if p.in_set(i, rule.source) == 2]
@@ -145,21 +150,7 @@ def tally(p: Preparation) -> None:
             continue
         span = BY_DEFAULT
         # Whether the count is complete depends on the statement covering up to entry.
-        probe = Prepared(
-            p.record,
-            p.trial,
-            p.terms,
-            p.entry,
-            p.as_of,
-            p.items,
-            p.statements,
-            p.windows,
-            p.anchors,
-            {},
-            {},
-            [],
-        )
-        statement = probe.covering(
+        statement = p.covering(
             rule.settled_by or "", WindowDays(NEVER, NEVER, p.entry.first, p.entry.first)
         )
         distinct = {i.tumour or i.id for i in certain}

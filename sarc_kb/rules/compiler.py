@@ -1,13 +1,12 @@
-"""A trial's rule base, compiled from its graph into plain data.
+"""From a trial's graph to its compiled rule base.
 
-The graph stays the authority; this is the same thing in the shape that preparing, evaluating and
-reporting need. Nothing is checked here beyond what compiling needs: `sarc_kb.rule_check` does.
+Nothing is checked here beyond what compiling needs: `sarc_kb.rule_check` does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from decimal import Decimal
 
 from rdflib import Graph, URIRef
@@ -15,466 +14,38 @@ from rdflib.collection import Collection
 from rdflib.namespace import DCTERMS
 from rdflib.term import Node
 
-from sarc_kb.errors import Finding, RuleBaseError, UsageError
+from sarc_kb.errors import Finding, RuleBaseError
 from sarc_kb.namespaces import OA, RDF, RDFS, SARC, SH, local_name
-from sarc_kb.terminology import Coded, Terminology
-
-ANY = str(SARC.Any)
-EVER = str(SARC.Ever)
-NOT_ATTESTABLE = str(SARC.NotAttestable)
-COMPONENTS = ("latest", "some", "none", "noPair", "eachHas", "attested")
-PAIRS = ("noPair", "eachHas")
-
-
-@dataclass(frozen=True, slots=True)
-class ConceptSet:
-    """Terms with everything below them, less what is excluded.
-
-    ``degree`` is 2 for something certainly in the set, 1 possibly, 0 not. With ``by_name`` a code
-    more general than something excluded is inside: only what is excluded by name is out.
-    """
-
-    iri: str
-    members: frozenset[str]
-    excluding: frozenset[str] = frozenset()
-    kind: str | None = None
-    by_name: bool = False
-
-    def degree_of_term(self, term: str, terms: Terminology) -> int:
-        """Return 2 if everything below ``term`` is in the set, 1 if something is, else 0."""
-        below = (term,) if self.by_name and terms.up(term) & self.members else terms.down(term)
-        inside = [
-            bool(above & self.members) and not above & self.excluding
-            for above in map(terms.up, below)
-        ]
-        return 2 if all(inside) else 1 if any(inside) else 0
-
-    def degree(self, coded: Coded, terms: Terminology) -> int:
-        """Return the degree of a thing that all of its codings describe.
-
-        One coding that is in the set puts the thing in it, one that is outside puts it outside;
-        if two say different, nobody knows. Nothing readable is possible.
-        """
-        if coded.certain:
-            degrees = {self.degree_of_term(t, terms) for t in coded.certain}
-            if degrees >= {0, 2}:
-                return 1
-            return 2 if 2 in degrees else 0 if 0 in degrees else 1
-        if coded.general:
-            return 1 if any(self.degree_of_term(t, terms) for t in coded.general) else 0
-        return 1
-
-
-@dataclass(frozen=True, slots=True)
-class Requirement:
-    axis: str
-    among: str | None
-    not_among: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Qualifier:
-    iri: str
-    requires: tuple[Requirement, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A span before an anchor; without days and months it is open to the past.
-
-    ``ends_before`` names a window before whose start this one ends; ``open_end`` runs to the
-    future.
-    """
-
-    iri: str
-    anchor: str
-    days: int | None
-    months: int | None
-    ends_days_before: int
-    start_only: bool
-    ends_before: str | None = None
-    open_end: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    at_least: Decimal | None = None
-    more_than: Decimal | None = None
-    at_most: Decimal | None = None
-    less_than: Decimal | None = None
-
-    @property
-    def used(self) -> bool:
-        return any(
-            b is not None for b in (self.at_least, self.more_than, self.at_most, self.less_than)
-        )
-
-    def text(self, unit: str) -> str:
-        """Return the limits as people write them."""
-        parts = [
-            f"{sign} {_plain(bound)}"
-            for sign, bound in (
-                ("≥", self.at_least),
-                (">", self.more_than),
-                ("≤", self.at_most),
-                ("<", self.less_than),
-            )
-            if bound is not None
-        ]
-        if self.at_least is not None and self.at_least == self.at_most:
-            parts = [_plain(self.at_least)]
-        joined = " and ".join(parts)
-        return joined + (f" {unit}" if unit and unit != "1" and joined else "")
-
-
-def _plain(number: Decimal) -> str:
-    return format(number.normalize() if number == number.to_integral_value() else number, "f")
-
-
-@dataclass(frozen=True, slots=True)
-class Role:
-    """One selection of facts: a set, a window, a qualifier, accepted values and bounds."""
-
-    concept_set: str
-    window: str
-    qualifier: str
-    accepted: str
-    bounds: Bounds
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """What a rule says of itself to people."""
-
-    label: str
-    quote: str
-    locator: str
-    interpretation: str
-    message: str
-    remedy: str
-    executability: str
-    resolves: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Clause:
-    """One constraint of one component. ``second`` and the gap belong to the pair components."""
-
-    iri: str
-    id: str
-    component: str
-    role: Role | None
-    second: Role | None
-    gap: tuple[int, int] | None
-    settled_by: str | None
-    attestable: bool
-    unit: str
-    criterion: str
-    text: Text
-
-    @property
-    def component_iri(self) -> str:
-        """The constraint component that SHACL reports name."""
-        return f"{SARC}{self.component[0].upper()}{self.component[1:]}ConstraintComponent"
-
-
-@dataclass(frozen=True, slots=True)
-class Join:
-    """``and`` or ``or`` of clauses and joins."""
-
-    iri: str
-    id: str
-    operator: str
-    children: tuple[str, ...]
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
-class Criterion:
-    """One numbered criterion; ``root`` is the IRI of its clause or join (often its own)."""
-
-    iri: str
-    id: str
-    kind: str
-    root: str
-    clauses: tuple[str, ...]
-    text: Text
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """One attempt of an anchor: the earliest or latest of sets and other anchors, one day on which
-    all of them agree (else any of theirs), or the same as another anchor. A qualifier must hold for certain; ``unless`` must not; ``before`` is an anchor
-    that the fact must not follow."""
-
-    pick: str
-    targets: tuple[str, ...]
-    accepted: str = ANY
-    qualifier: str = ANY
-    window: str = EVER
-    policy: str | None = None
-    end_of_day: bool = False
-    unless: tuple[str, ...] = ()
-    before: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Derivation:
-    """A fact, mark or statement that *prepare* makes; ``kind`` tells which fields count."""
-
-    iri: str
-    kind: str
-    source: str = ""
-    accepted: str = ANY
-    qualifier: str = ANY
-    window: str | None = None
-    gives: str | None = None
-    value: str | None = None
-    value_from_concept: bool = False
-    value_from_axis: str | None = None
-    adds_value: str | None = None
-    adds_concept: str | None = None
-    axis: str | None = None
-    axis_value: str | None = None
-    as_default: bool = False
-    as_suspected: bool = False
-    rests_on: str | None = None
-    settles: tuple[str, ...] = ()
-    holds_for: int = 0
-    of: tuple[str, ...] = ()
-    from_anchor: str | None = None
-    to_anchor: str | None = None
-    measured_in: str | None = None
-    settled_by: str | None = None
-    inputs: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class IndexRule:
-    """Which of several things is meant: facts that ``describes`` selects are about a candidate;
-    a ``rival`` that is no candidate is always another."""
-
-    axis: str
-    index: str
-    other: str
-    candidate: str
-    describes: str
-    rival: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """``asked_of`` and ``asked_when`` say for which records the question applies: those without a
-    fact of the one set, or with one whose value may be in the other."""
-
-    iri: str
-    link_id: str
-    text: str
-    covers: tuple[str, ...]
-    clearing: str
-    asked_of: str | None = None
-    asked_when: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    iri: str
-    name: str
-    label: str
-    parameter: str | None
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ambiguity:
-    iri: str
-    id: str
-    label: str
-    default: str
-    readings: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A compiled rule base of one trial."""
-
-    iri: str
-    id: str
-    title: str
-    record: str
-    criteria: tuple[Criterion, ...]
-    clauses: Mapping[str, Clause]
-    joins: Mapping[str, Join]
-    sets: Mapping[str, ConceptSet]
-    qualifiers: Mapping[str, Qualifier]
-    windows: Mapping[str, Window]
-    anchors: Mapping[str, tuple[Selection, ...]]
-    derivations: tuple[Derivation, ...]
-    index_rules: tuple[IndexRule, ...]
-    questions: tuple[Question, ...]
-    policies: tuple[Policy, ...]
-    ambiguities: tuple[Ambiguity, ...]
-    statement_tolerance: int
-    labels: Mapping[str, str]
-    chosen_readings: tuple[tuple[str, str], ...]
-    changed: tuple[str, ...]
-    graph: Graph = field(repr=False)
-
-    def children(self, iri: str) -> tuple[str, ...]:
-        return self.joins[iri].children if iri in self.joins else ()
-
-    def leaves(self, iri: str) -> Iterator[str]:
-        """Yield the clauses below ``iri`` in order, each once."""
-        seen: set[str] = set()
-        stack = [iri]
-        while stack:
-            node = stack.pop()
-            if node in self.joins:
-                stack.extend(reversed(self.joins[node].children))
-            elif node not in seen:
-                seen.add(node)
-                yield node
-
-    def clause_by_id(self, name: str) -> Clause | None:
-        return next((c for c in self.clauses.values() if c.id == name), None)
-
-    def set_of(self, iri: str) -> ConceptSet:
-        """Return the set an IRI names; a term stands for itself and what is below it."""
-        return self.sets.get(iri) or ConceptSet(iri, frozenset((iri,)))
-
-    def label(self, iri: str, terms: Terminology) -> str:
-        return self.labels.get(iri) or terms.label(iri)
-
-    def axes_of_terms(self, terms: Terminology) -> dict[str, str]:
-        """Return the axis on which the rules look for a term, for terms that they look for on
-        just one."""
-        found: dict[str, set[str]] = {}
-        for qualifier in self.qualifiers.values():
-            for required in qualifier.requires:
-                for named in filter(None, (required.among, required.not_among)):
-                    for member in self.set_of(named).members:
-                        for term in terms.down(member):
-                            found.setdefault(term, set()).add(required.axis)
-        return {term: min(axes) for term, axes in found.items() if len(axes) == 1}
-
-
-def apply_readings(graph: Graph, readings: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Patch ``graph`` with the chosen readings of the register; return what is now in force.
-
-    ``readings`` maps an entry's id (``A-11``) to a reading's notation.
-    Raises:
-        UsageError: no such entry or reading, or it cannot be run.
-    """
-    chosen: list[tuple[str, str]] = []
-    entries = {local_name(str(a)): a for a in graph.subjects(RDF.type, SARC.Ambiguity)}
-    for name in readings:
-        if name not in entries:
-            raise UsageError(
-                _unknown("--reading", name, "an entry of the register", sorted(entries))
-            )
-    for name, entry in sorted(entries.items()):
-        options = {
-            str(graph.value(r, SARC.notation)): r for r in graph.objects(entry, SARC.hasReading)
-        }
-        default = graph.value(entry, SARC.default)
-        notation = readings.get(name)
-        if notation is None:
-            chosen.append((name, str(graph.value(default, SARC.notation))))
-            continue
-        if notation not in options:
-            raise UsageError(
-                _unknown(f"--reading {name}", notation, "a reading of it", sorted(options))
-            )
-        reading = options[notation]
-        refusal = graph.value(reading, SARC.notRunnableBecause)
-        if refusal is not None and reading != default:
-            raise UsageError(
-                Finding(
-                    "USE003",
-                    "error",
-                    f"--reading {name}={notation}",
-                    "this reading cannot be run",
-                    str(refusal),
-                    "choose another reading",
-                )
-            )
-        if reading != default:
-            for patch in graph.objects(reading, SARC.override):
-                _override(graph, patch)
-        chosen.append((name, notation))
-    return tuple(chosen)
-
-
-def _override(graph: Graph, patch: Node) -> None:
-    for node in list(graph.objects(patch, SARC.on)):
-        parameter = graph.value(patch, SARC.parameter)
-        if parameter is None:
-            continue
-        becomes = graph.value(patch, SARC.becomes)
-        values = list(graph.objects(patch, SARC.to))
-        old = list(graph.objects(node, parameter))
-        graph.remove((node, parameter, None))
-        if becomes is not None:
-            for value in values or old:
-                graph.add((node, becomes, value))
-        else:
-            for value in values:
-                graph.add((node, parameter, value))
-
-
-def apply_policies(graph: Graph, policies: Mapping[str, str]) -> None:
-    """Set named policies in ``graph``.
-
-    Raises:
-        UsageError: no such policy, or the value is not of the policy's type.
-    """
-    known = {local_name(str(p)): p for p in graph.subjects(RDF.type, SARC.Policy)}
-    for name, text in policies.items():
-        if name not in known:
-            raise UsageError(_unknown("--policy", name, "a policy", sorted(known)))
-        node = known[name]
-        parameter = graph.value(node, SARC.policyParameter)
-        if parameter is None:
-            raise UsageError(
-                Finding(
-                    "USE004",
-                    "error",
-                    f"--policy {name}",
-                    "this policy has no value to set",
-                    "it only names a choice that reports print",
-                    "see `sarc-kb rules --policies`",
-                )
-            )
-        old = graph.value(node, parameter)
-        try:
-            number = int(text)
-            if number < 0:
-                raise ValueError
-        except ValueError:
-            raise UsageError(
-                Finding(
-                    "USE005",
-                    "error",
-                    f"--policy {name}",
-                    f"{text!r} is not a whole number of 0 or more",
-                    "the policy counts days or months",
-                    f"give a number such as {old}",
-                )
-            ) from None
-        from rdflib import Literal
-
-        graph.set((node, parameter, Literal(number)))
-
-
-def _unknown(where: str, found: str, what: str, known: list[str]) -> Finding:
-    return Finding(
-        "USE002",
-        "error",
-        where,
-        f"{found!r} is not {what}",
-        "nothing would change, silently",
-        "choose one of: " + ", ".join(known),
-    )
+from sarc_kb.rules.model import (
+    ANY,
+    COMPONENTS,
+    EVER,
+    PAIRS,
+    Ambiguity,
+    Bounds,
+    Calendar,
+    Clause,
+    ConceptSet,
+    Course,
+    Criterion,
+    Definition,
+    Derivation,
+    DoseSeries,
+    IndexRule,
+    Join,
+    Level,
+    Policy,
+    Qualifier,
+    Question,
+    Requirement,
+    Role,
+    Selection,
+    Text,
+    Track,
+    Trial,
+    Window,
+)
+from sarc_kb.terminology import Terminology
 
 
 def compile_trial(
@@ -608,9 +179,109 @@ class _Compiler:
             changed=changed,
             graph=graph,
         )
+        compiled = replace(compiled, treatment=self._treatment(compiled))
         if self.faults:
             raise RuleBaseError(*self.faults)
         return compiled
+
+    def _treatment(self, trial: Trial) -> Trial | None:
+        """Return the part about treatment, which has clauses and joins of its own."""
+        joins: dict[str, Join] = {}
+        clauses: dict[str, Clause] = {}
+        rules = []
+        for node in self.typed(SARC.TreatmentRule):
+            compares = self.iri(node, SARC.compares)
+            root = compares or str(node)
+            self._tree(URIRef(root), str(node), joins, clauses, ())
+            rules.append(
+                replace(
+                    self._criterion(node, "treatment", joins),
+                    root=root,
+                    clauses=tuple(_leaves(root, joins)),
+                    due=tuple(sorted(str(w) for w in self.graph.objects(node, SARC.due))),
+                    compares=compares,
+                )
+            )
+        if not rules:
+            return None
+        definitions = (
+            Definition(
+                str(node),
+                self.text(node, SARC.notation),
+                self.iri(node, SARC.defines) or "",
+                self._text(node),
+            )
+            for node in self.typed(SARC.DefinitionRule)
+        )
+        return replace(
+            trial,
+            criteria=tuple(sorted(rules, key=lambda r: r.id)),
+            clauses=clauses,
+            joins=joins,
+            questions=(),
+            series=tuple(self._series(s) for s in self.typed(SARC.DoseSeries)),
+            course=self._course(),
+            definitions=tuple(sorted(definitions, key=lambda d: d.id)),
+        )
+
+    def _series(self, node: Node) -> DoseSeries:
+        head = self.graph.value(node, SARC.levels)
+        levels = []
+        for level in Collection(self.graph, head) if head is not None else ():
+            amount = self.number(level, SARC.amount)
+            least, most = self.number(level, SARC.atLeast), self.number(level, SARC.atMost)
+            if amount is not None:
+                least = most = amount
+            if least is None or most is None:
+                self.fault(
+                    "RULE006",
+                    level,
+                    "a level without its dose",
+                    "no dose could be placed on it",
+                    "give it sarc:amount, or sarc:atLeast and sarc:atMost",
+                )
+                continue
+            levels.append(Level(str(level), least, most))
+
+        def named(predicate: URIRef) -> str:
+            return self._named(node, predicate)
+
+        return DoseSeries(
+            str(node),
+            named(SARC["from"]),
+            self.iri(node, SARC.whenQualified, ANY) or ANY,
+            self.iri(node, SARC.whenWithin, EVER) or EVER,
+            tuple(levels),
+            named(SARC.givesDose),
+            named(SARC.givesChange),
+            named(SARC.givesDaily),
+            named(SARC.givesPause),
+            named(SARC.settledBy),
+            named(SARC.placesEvents),
+        )
+
+    def _course(self) -> Course | None:
+        nodes = self.typed(SARC.TreatmentCourse)
+        if len(nodes) != 1:
+            self.fault(
+                "RULE007",
+                "course",
+                f"{len(nodes)} nodes are a sarc:TreatmentCourse",
+                "nobody could tell whether treatment has begun",
+                "describe the course once",
+            )
+            return None
+        tracks = sorted(
+            self.typed(SARC.TimelineTrack), key=lambda n: (self.integer(n, SARC.order) or 0, str(n))
+        )
+        return Course(
+            self._named(nodes[0], SARC.begunBy),
+            self._named(nodes[0], SARC.window),
+            self._named(nodes[0], SARC.dayOne),
+            tuple(
+                Track(str(n), self.text(n, RDFS.label), self._named(n, SARC.shows)) for n in tracks
+            ),
+        )
 
     def _text(self, node: Node) -> Text:
         quote = ""
@@ -640,20 +311,22 @@ class _Compiler:
             (SARC.ExclusionCriterion, "exclusion"),
         ):
             for node in self.typed(cls):
-                iri = str(node)
-                self._tree(node, iri, joins, clauses, ())
-                found.append(
-                    Criterion(
-                        iri,
-                        self.text(node, SARC.notation),
-                        kind,
-                        iri,
-                        tuple(_leaves(iri, joins)),
-                        self._text(node),
-                    )
-                )
+                self._tree(node, str(node), joins, clauses, ())
+                found.append(self._criterion(node, kind, joins))
         order = {"inclusion": 0, "exclusion": 1}
         return tuple(sorted(found, key=lambda c: (order[c.kind], c.id)))
+
+    def _criterion(self, node: Node, kind: str, joins: Mapping[str, Join]) -> Criterion:
+        iri = str(node)
+        return Criterion(
+            iri,
+            self.text(node, SARC.notation),
+            kind,
+            iri,
+            tuple(_leaves(iri, joins)),
+            self._text(node),
+            local_name(self.iri(node, SARC.modality) or ""),
+        )
 
     def _tree(
         self,
@@ -792,13 +465,39 @@ class _Compiler:
         return Window(
             str(node),
             self.iri(node, SARC.anchor) or "",
-            self.integer(node, SARC.daysBefore),
-            self.integer(node, SARC.monthsBefore),
-            self.integer(node, SARC.endsDaysBefore) or 0,
+            self._offset(node, SARC.daysBefore, SARC.daysAfter),
+            self._offset(node, SARC.monthsBefore, SARC.monthsAfter),
+            self._offset(node, SARC.endsDaysBefore, SARC.endsDaysAfter) or 0,
             self.iri(node, SARC.testedOn) == str(SARC.StartOnly),
             self.iri(node, SARC.endsBefore),
             self.flag(node, SARC.openEnd),
+            -(self.integer(node, SARC.endsMonthsAfter) or 0),
+            self.iri(node, SARC.endAnchor),
+            self.iri(node, SARC.startsAfter),
+            self._calendar(node),
         )
+
+    def _offset(self, node: Node, before: URIRef, after: URIRef) -> int | None:
+        """Return how far before the anchor, negative where it is after; None if not said."""
+        forward = self.integer(node, after)
+        return self.integer(node, before) if forward is None else -forward
+
+    def _calendar(self, node: Node) -> Calendar | None:
+        period = self.graph.value(node, SARC.period)
+        if period is None:
+            return None
+        days = self.integer(period, SARC.days) or 0
+        first, last = self.integer(node, SARC.fromDay) or 1, self.integer(node, SARC.toDay) or days
+        if not 1 <= first <= last <= days:
+            self.fault(
+                "RULE008",
+                node,
+                f"days {first} to {last} of a period of {days} days",
+                "the calendar would have no day, or all",
+                "name days within the period",
+            )
+            return None
+        return Calendar(days, first, last)
 
     def _anchor(self, node: Node) -> tuple[Selection, ...]:
         head = self.graph.value(node, SARC["try"])
@@ -806,7 +505,7 @@ class _Compiler:
             return ()
         selections: list[Selection] = []
         for item in Collection(self.graph, head):
-            for pick in ("earliestOf", "latestOf", "agreementOf", "sameAs"):
+            for pick in ("earliestOf", "latestOf", "latestEndOf", "agreementOf", "sameAs"):
                 targets = tuple(sorted(str(t) for t in self.graph.objects(item, SARC[pick])))
                 if targets:
                     selections.append(
@@ -835,6 +534,14 @@ class _Compiler:
             SARC.Largest,
             SARC.CockcroftGault,
             SARC.Tally,
+            SARC.Total,
+            SARC.Minimum,
+            SARC.Maximum,
+            SARC.Difference,
+            SARC.Product,
+            SARC.Quotient,
+            SARC.RunningTotal,
+            SARC.IntervalBetween,
         )
         found: list[Derivation] = []
         for kind in kinds:
@@ -887,7 +594,17 @@ class _Compiler:
                 for name in ("fromCreatinine", "fromWeight", "fromSex", "fromBirth")
                 if self.graph.value(node, SARC[name]) is not None
             ),
+            at_end_of_day=self.flag(node, SARC.atEndOfDay),
+            unless=tuple(sorted(str(q) for q in self.graph.objects(node, SARC.unless))),
+            even_if_silent=self.flag(node, SARC.evenIfSilent),
+            operands=self._list(node, SARC.operands),
+            of_recorded=self.flag(node, SARC.ofRecorded),
+            during=self.iri(node, SARC.during),
         )
+
+    def _list(self, node: Node, predicate: URIRef) -> tuple[str, ...]:
+        head = self.graph.value(node, predicate)
+        return () if head is None else tuple(str(i) for i in Collection(self.graph, head))
 
     def _index_rule(self, node: Node) -> IndexRule:
         return IndexRule(
