@@ -880,6 +880,42 @@ def test_a_course_of_radiotherapy(one) -> None:
     assert day.start == day.end == parse_date("2024-02-01")
 
 
+def test_a_route_and_what_qualifies_a_row_stand_on_the_axes_of_rules(one) -> None:
+    record = one(
+        drug_exposure=[
+            drug(route_concept_id=4132161),
+            drug(drug_exposure_id=5, route_concept_id=9),
+        ],
+        procedure_occurrence=[
+            {
+                "procedure_occurrence_id": 3,
+                "person_id": 1,
+                "procedure_concept_id": 4058775,
+                "procedure_date": "2024-02-01",
+                "modifier_concept_id": 900,
+            }
+        ],
+        observation=[
+            observation(
+                observation_concept_id=901, value_as_concept_id=902, qualifier_concept_id=903
+            )
+        ],
+        concept=[
+            concept(900, "sarc-kb", "IMRT"),
+            concept(901, "sarc-kb", "ToxicityEvent"),
+            concept(902, "sarc-kb", "ToxicityGrade3"),
+            concept(903, "sarc-kb", "RelatedToTreatment"),
+        ],
+    )
+    assert axis(fact(record, "drug_exposure/4"), "route") == {OMOP + "4132161"}
+    assert fact(record, "drug_exposure/5").axes == ()
+    assert axis(fact(record, "procedure_occurrence/3"), "technique") == {str(SARC.IMRT)}
+    event = fact(record, "observation/7")
+    assert event.kind == str(SARC.AdverseEvent)
+    assert str(SARC.ToxicityGrade3) in event.value_concepts
+    assert axis(event, "relatedTo") == {str(SARC.RelatedToTreatment)}
+
+
 # -- observations ----------------------------------------------------------------------------
 
 

@@ -248,6 +248,10 @@ class _Person:
         named = f"OMOP:{concept_id}"
         return named if named in self.terms.units else source or named
 
+    def route(self, row: Row) -> tuple[tuple[str, str], ...]:
+        codes = self._codings(row.route).concepts
+        return tuple((self.term("route"), iri) for iri in codes if self.terms.read(iri))
+
     def on_axis(self, concept_id: str | None) -> tuple[tuple[str, str], ...]:
         """Return a qualifying concept on the axis that rules look for it on."""
         codes = self._codings(concept_id).concepts
@@ -522,7 +526,7 @@ def _drug(p: _Person, row: Row) -> None:
         p.kind(codes.concepts, "MedicationUse"),
         status=p.status(doubt),
         tumour=p.tumour(row),
-        axes=p.on_axis(row.route),
+        axes=p.route(row),
         **when,
         **_dose(p, row, when),
     )
