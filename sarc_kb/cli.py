@@ -21,6 +21,7 @@ from sarc_kb.errors import Finding, SarcError, UsageError
 
 if TYPE_CHECKING:
     from sarc_kb.assessment import Assessment, AssessmentSet, Conclusion, Outcome, Verdict
+    from sarc_kb.facts import PatientRecord
     from sarc_kb.kb import KnowledgeBase
     from sarc_kb.readiness import Readiness
     from sarc_kb.rules import Trial
@@ -41,12 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     validate = commands.add_parser("validate", help="judge patients and report")
-    validate.add_argument(
-        "files",
-        nargs="+",
-        metavar="FILE",
-        help="patient graphs or FHIR JSON; folders; - is standard input",
-    )
+    _source_options(validate)
     _common(validate)
     _mapping_options(validate)
     validate.add_argument(
@@ -142,7 +138,7 @@ def build_parser() -> argparse.ArgumentParser:
     prepare.add_argument("--output", "-o", metavar="FILE")
 
     ready = commands.add_parser("readiness", help="what a data set can decide, and what blocks it")
-    ready.add_argument("files", nargs="+", metavar="SOURCE", help="as for validate")
+    _source_options(ready)
     _common(ready)
     _mapping_options(ready)
     _record_options(ready)
@@ -151,7 +147,7 @@ def build_parser() -> argparse.ArgumentParser:
     ready.add_argument("--verbose", "-v", action="store_true", help="every clause, code and unit")
 
     mapping = commands.add_parser("map", help="what is unmapped, as an SSSOM file to fill in")
-    mapping.add_argument("files", nargs="+", metavar="SOURCE", help="as for validate")
+    _source_options(mapping)
     _common(mapping)
     _mapping_options(mapping)
     mapping.add_argument(
@@ -169,6 +165,30 @@ def build_parser() -> argparse.ArgumentParser:
     completion = commands.add_parser("completion", help="print a shell completion script")
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
     return parser
+
+
+def _source_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="patient graphs or FHIR JSON; folders; - is standard input",
+    )
+    parser.add_argument(
+        "--omop",
+        metavar="SOURCE",
+        help="an OMOP CDM 5.4: a DuckDB file, a folder of Parquet or CSV, or postgresql://…",
+    )
+    parser.add_argument(
+        "--person",
+        metavar="ID",
+        action="append",
+        default=[],
+        help="person_id in the OMOP source; may be repeated (default: everybody)",
+    )
+    parser.add_argument(
+        "--omop-schema", metavar="NAME", help="schema of the OMOP tables in the database"
+    )
 
 
 def _rules_part(parser: argparse.ArgumentParser) -> None:
@@ -327,8 +347,8 @@ def _knowledge_base(options: argparse.Namespace) -> KnowledgeBase:
 def _validate(options: argparse.Namespace) -> int:
     from sarc_kb.assessment import AssessmentSet
     from sarc_kb.kb import option_date, with_entry_dates
-    from sarc_kb.sources.read import read_sources
 
+    _one_kind_of_source(options)
     kb = _knowledge_base(options)
     trial, engine = kb.engine(
         options.trial,
@@ -341,7 +361,7 @@ def _validate(options: argparse.Namespace) -> int:
     attested = _pairs("--attest", options.attest)
     kb.answers(trial, attested)
     as_of = option_date("--as-of", options.as_of)
-    records, problems = read_sources([Path(f) for f in options.files], kb.reading_terms(trial))
+    records, expected, problems = _records(options, kb, trial)
     dated = with_entry_dates(
         records,
         options.entry_date,
@@ -350,7 +370,7 @@ def _validate(options: argparse.Namespace) -> int:
     seen = _Seen()
 
     def judged() -> Iterator[Assessment]:
-        with _Progress(len(records)) as progress:
+        with _Progress(expected) as progress:
             for record in dated:
                 assessment = kb.assess_record(
                     record,
@@ -365,8 +385,6 @@ def _validate(options: argparse.Namespace) -> int:
                 yield assessment
                 progress.step()
 
-    # One list to the end: what a source tells last is told too.
-    problems[:0] = kb.added_findings
     if options.format == "jsonl":
         from sarc_kb.reports.json_report import stream_jsonl
 
@@ -376,8 +394,44 @@ def _validate(options: argparse.Namespace) -> int:
         result = AssessmentSet(kb.info, tuple(judged()), tuple(problems))
         _write(_render(result, options, kb), options.output)
     for finding in problems:
-        _complain(finding)
+        if finding.severity != "info":
+            _complain(finding)
     return seen.exit_code(problems)
+
+
+def _records(
+    options: argparse.Namespace, kb: KnowledgeBase, trial: Trial
+) -> tuple[Iterable[PatientRecord], int, list[Finding]]:
+    """Return the patients of all sources, how many are expected (0: nobody knows before all are
+    read), and the findings of the run.
+
+    The list of findings grows while the patients are read: what a source tells last is told too.
+    """
+    from itertools import chain
+
+    from sarc_kb.sources.read import read_sources
+
+    found, problems = read_sources([Path(f) for f in options.files], kb.reading_terms(trial))
+    problems[:0] = kb.added_findings
+    if not options.omop:
+        return found, len(found), problems
+    tables = kb.omop_records(
+        options.omop, trial, problems, persons=options.person, schema=options.omop_schema
+    )
+    expected = len(found) + len(options.person) if options.person else 0
+    return chain(found, tables), expected, problems
+
+
+def _one_kind_of_source(options: argparse.Namespace) -> None:
+    """Refuse options that would change nothing, and a run without any patient."""
+    fault = None
+    if not options.files and not options.omop:
+        fault = (options.command, "no FILE and no --omop", "name the patients' records")
+    elif not options.omop and (options.person or options.omop_schema):
+        fault = ("--person and --omop-schema", "no --omop to read", "add --omop SOURCE")
+    if fault is not None:
+        where, found, fix = fault
+        raise UsageError(Finding("USE031", "error", where, found, "nothing would be judged", fix))
 
 
 class _Seen:
@@ -714,8 +768,8 @@ def _counted(
 ) -> Readiness:
     from sarc_kb.kb import with_entry_dates
     from sarc_kb.readiness import readiness
-    from sarc_kb.sources.read import read_sources
 
+    _one_kind_of_source(options)
     kb = _knowledge_base(options)
     trial = kb.compile(
         options.trial,
@@ -724,15 +778,14 @@ def _counted(
     )
     kb.scopes(complete)
     kb.answers(trial, attested or {})
-    records, problems = read_sources([Path(f) for f in options.files], kb.reading_terms(trial))
-    records = with_entry_dates(records, entry_date, entry_dates or {})
+    records, _, problems = _records(options, kb, trial)
     found = readiness(
         kb,
         trial,
-        records,
+        with_entry_dates(records, entry_date, entry_dates or {}),
         complete=complete,
         attested=attested,
-        findings=(*kb.added_findings, *problems),
+        findings=problems,
     )
     for finding in found.findings:
         _complain(finding)

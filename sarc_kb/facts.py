@@ -52,7 +52,9 @@ class PatientRecord:
 
     ``patient`` is the IRI or identifier reports use; ``origin`` the file or table; ``sha256`` the
     hash of the input bytes; ``labels`` what the record itself calls its codes (code IRI to text),
-    for reports only. ``findings`` say what was ignored or could not be read.
+    for reports only. ``findings`` say what was ignored or could not be read. ``observed``: the
+    periods (first and last day) in which the source saw the patient at all; None where the source
+    has no such notion.
     """
 
     patient: str
@@ -63,3 +65,4 @@ class PatientRecord:
     sha256: str = ""
     findings: tuple[Finding, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    observed: tuple[tuple[int, int], ...] | None = None

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache, lru_cache
+from itertools import chain
 from pathlib import Path
 
 from rdflib import Graph
@@ -38,6 +39,7 @@ from sarc_kb.prepare import Prepared, prepare
 from sarc_kb.rule_check import ensure_checked
 from sarc_kb.rules import Trial, apply_policies, apply_readings, compile_trial
 from sarc_kb.sources.fhir import FhirTerms
+from sarc_kb.sources.omop import OmopTerms, read_omop
 from sarc_kb.sources.read import ReadingTerms, read_sources
 from sarc_kb.terminology import Terminology, load_terminology
 from sarc_kb.treatment import (
@@ -392,8 +394,14 @@ class KnowledgeBase:
         readings: Mapping[str, str] | None = None,
         engine: str = "pyshacl",
         only: str | None = None,
+        omop: str | None = None,
+        persons: Iterable[str] = (),
+        omop_schema: str | None = None,
     ) -> AssessmentSet:
         """Return an assessment for every patient in ``sources`` (files or folders), in order.
+
+        After them come those of an ``omop`` source (a DuckDB file, a folder of Parquet or CSV files,
+        or a ``postgresql://`` URL): the ``persons``, or everybody.
 
         ``entry_date`` (for all) or ``entry_dates`` (patient to date) give what the data do not
         say; a date in the data wins over ``entry_date`` and must agree with ``entry_dates``.
@@ -406,7 +414,13 @@ class KnowledgeBase:
         complete = tuple(complete)
         self.scopes(complete)
         day = option_date("--as-of", as_of)
-        records, problems = read_sources([Path(s) for s in sources], self.reading_terms(compiled))
+        found, problems = read_sources([Path(s) for s in sources], self.reading_terms(compiled))
+        records: Iterable[PatientRecord] = found
+        if omop is not None:
+            tables = self.omop_records(
+                omop, compiled, problems, persons=persons, schema=omop_schema
+            )
+            records = chain(found, tables)
         assessments = [
             self.assess_record(
                 r, compiled, processor, as_of=day, complete=complete, attested=attested, only=only
@@ -435,6 +449,43 @@ class KnowledgeBase:
                 absences=frozenset(d.source for d in trial.derivations if d.kind == "Settling"),
             ),
         )
+
+    def omop_terms(self, trial: Trial) -> OmopTerms:
+        """Return what the reader of OMOP sources needs to know of this knowledge base."""
+        fhir = self.reading_terms(trial).fhir
+        return OmopTerms(
+            vocabularies=self.terms.omop_vocabularies,
+            mappings=self.terms.mappings,
+            sites=self.terms.sites,
+            known=self.terms.ancestors.keys(),
+            kinds=self.terms.kinds,
+            axes=trial.axes_of_terms(self.terms),
+            result_of=self.terms.result_of,
+            units=self.terms.spellings.keys(),
+            questions={
+                **fhir.questions,
+                **{f"{trial.id}/{name}": iri for name, iri in fhir.questions.items()},
+            },
+            studies=fhir.study_ids,
+            term=cache(fhir.term),
+        )
+
+    def omop_records(
+        self,
+        source: str,
+        trial: Trial,
+        problems: list[Finding],
+        *,
+        persons: Iterable[str] = (),
+        schema: str | None = None,
+    ) -> Iterator[PatientRecord]:
+        """Yield the records of an OMOP source; see :func:`sarc_kb.sources.omop.read_omop`.
+
+        ``persons``: their numbers; none: everybody.
+        """
+        named = tuple(dict.fromkeys(persons)) or None
+        terms = self.omop_terms(trial)
+        return read_omop(source, terms, problems, persons=named, schema=schema)
 
     # -- options -------------------------------------------------------------------------------
     def scopes(self, names: Iterable[str]) -> tuple[str, ...]:

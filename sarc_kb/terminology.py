@@ -74,6 +74,9 @@ class Terminology:
     code_systems: Mapping[str, str]
     code_names: Mapping[str, str]
     named_along: Mapping[str, str]
+    sites: Mapping[str, tuple[str, ...]]
+    omop_vocabularies: Mapping[str, str]
+    result_of: Mapping[str, str]
     graph: Graph = field(repr=False)
 
     def up(self, term: str) -> frozenset[str]:
@@ -250,9 +253,10 @@ def load_terminology(folder: Path, graph: Graph) -> Terminology:
     for a, b in graph.subject_objects(URIRef("http://www.w3.org/2002/07/owl#disjointWith")):
         disjoint.add((min(str(a), str(b)), max(str(a), str(b))))
     axes = frozenset(str(s) for s in graph.subjects(RDF.type, SARC.Axis))
+    descendants = _inverse(ancestors)
     return Terminology(
         ancestors=ancestors,
-        descendants=_inverse(ancestors),
+        descendants=descendants,
         labels=labels,
         kinds=kinds,
         quantities=_quantities(graph),
@@ -282,6 +286,17 @@ def load_terminology(folder: Path, graph: Graph) -> Terminology:
             for prefix in graph.objects(system, SARC.iriPrefix)
         },
         named_along={str(s): str(o) for s, o in graph.subject_objects(SARC.namedAlong)},
+        sites=_sites(folder / "mappings"),
+        omop_vocabularies={
+            str(name): str(prefix)
+            for system, name in graph.subject_objects(SARC.omopVocabulary)
+            for prefix in graph.objects(system, SARC.iriPrefix)
+        },
+        result_of={
+            below: str(finding)
+            for term, finding in graph.subject_objects(SARC.resultOf)
+            for below in descendants.get(str(term), (str(term),))
+        },
         graph=graph,
     )
 
@@ -369,6 +384,16 @@ def _mappings(folder: Path) -> dict[str, tuple[tuple[str, str], ...]]:
         for code, term, predicate in read_sssom(path):
             table.setdefault(code, set()).add((term, predicate))
     return {code: tuple(sorted(rows)) for code, rows in table.items()}
+
+
+def _sites(folder: Path) -> dict[str, tuple[str, ...]]:
+    """Return code IRI -> the body sites in it, of codes that hold histology and site in one."""
+    table: dict[str, set[str]] = {}
+    for path in sorted(folder.glob("*.sssom.tsv")):
+        for code, term, predicate in read_sssom(path):
+            if predicate == RELATED:
+                table.setdefault(code, set()).add(term)
+    return {code: tuple(sorted(terms)) for code, terms in table.items()}
 
 
 USED = frozenset(("exactMatch", "broadMatch", "narrowMatch"))

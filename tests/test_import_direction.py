@@ -63,7 +63,9 @@ THIRD_PARTIES = {
     "shifty": "engines",
     "owlready2": "ontology_build",
     "shtab": "cli",
+    "ibis": "sources",
     "duckdb": "sources",
+    "psycopg": "sources",
 }
 # The taxonomies that are about medicine; those about persons and records hold what every record
 # has, and readers of records name some of it.

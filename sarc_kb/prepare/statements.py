@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 
-from sarc_kb.dates import FOREVER, NEVER
+from sarc_kb.dates import FOREVER, NEVER, iso
 from sarc_kb.namespaces import SARC
 from sarc_kb.prepare.derivation import matches
 from sarc_kb.prepare.measurement import births
@@ -52,15 +53,7 @@ def hear(p: Preparation) -> None:
             Statement(scopes, start, end, f"{label} complete ({item.sources[0]})", False, (item,))
         )
     for scope in p.complete:
-        p.statements.append(
-            Statement(
-                frozenset((scope,)),
-                NEVER,
-                max(p.as_of, p.entry.last),
-                f"{p.terms.label(scope)} complete (said when the program was run)",
-                False,
-            )
-        )
+        p.statements += vouched(p, scope, born)
     wanted = silent_sets(p)
     for item in p.refuted:
         sets = frozenset(s for s in wanted if denies(p, item, s))
@@ -105,6 +98,23 @@ def settle(p: Preparation) -> None:
                         item.span.start_lo,
                     )
                 )
+
+
+def vouched(p: Preparation, scope: str, born: tuple[int, int] | None) -> Iterator[Statement]:
+    """Yield what the caller's word for a history amounts to: everything up to the as-of date, but
+    only within the periods in which the source observed the patient, where it names such."""
+    last = max(p.as_of, p.entry.last)
+    label = p.terms.label(scope)
+    if p.record.observed is None:
+        text = f"{label} complete (said when the program was run)"
+        yield Statement(frozenset((scope,)), NEVER, last, text, False)
+        return
+    for first, end in p.record.observed:
+        # Observed from birth on is observed for ever.
+        start = NEVER if born is not None and first <= born[0] else first
+        text = f"{label} complete while observed, from {iso(first)} to {iso(end)} (said when the program was run)"
+        if first <= last:
+            yield Statement(frozenset((scope,)), start, min(end, last), text, False)
 
 
 def silent_sets(p: Preparation) -> list[str]:

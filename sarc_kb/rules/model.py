@@ -444,3 +444,19 @@ class Trial:
 
     def label(self, iri: str, terms: Terminology) -> str:
         return self.labels.get(iri) or terms.label(iri)
+
+    def axes_of_terms(self, terms: Terminology) -> dict[str, str]:
+        """Return the axis on which the rules look for a term, where it is just one.
+
+        Terms of one family stand on one axis: what the rules look for there places what they do
+        not name. What is recorded for its own sake (a disease, a procedure) qualifies nothing.
+        """
+        found: dict[str, set[str]] = {}
+        for qualifier in self.qualifiers.values():
+            for required in qualifier.requires:
+                for named in filter(None, (required.among, required.not_among)):
+                    for term in (t for m in self.set_of(named).members for t in terms.up(m)):
+                        if term not in terms.kinds:
+                            found.setdefault(term, set()).add(required.axis)
+        placed = {term: min(axes) for term, axes in found.items() if len(axes) == 1}
+        return {below: axis for term, axis in placed.items() for below in terms.down(term)}
