@@ -169,6 +169,7 @@ class TreatmentAssessment:
     rules: tuple[TreatmentResult, ...]
     timeline: tuple[TimelineEvent, ...]
     anchors: tuple[tuple[str, str, str], ...]
+    facts_after_as_of: int = 0
     data_findings: tuple[Finding, ...] = ()
 
 

@@ -335,7 +335,11 @@ class KnowledgeBase:
                 treatment = findings_beyond(treatment, assessment.data_findings)
             if only == "treatment":
                 assessment = replace(
-                    assessment, verdict=Verdict.NOT_ASKED, criteria=(), to_decide=()
+                    assessment,
+                    verdict=Verdict.NOT_ASKED,
+                    criteria=(),
+                    to_decide=(),
+                    provenance=_of_treatment(provenance, trial, treatment),
                 )
             return replace(assessment, treatment=treatment)
         except (InputError, EngineError) as failure:
@@ -586,6 +590,21 @@ def option_date(option: str, text: str | None) -> PartialDate | None:
             )
         )
     return date
+
+
+def _of_treatment(
+    made: Provenance, trial: Trial, treatment: TreatmentAssessment | None
+) -> Provenance:
+    """Return what the part on treatment, judged alone, was made with."""
+    if treatment is None or trial.treatment is None:
+        return made
+    return replace(
+        made,
+        as_of=treatment.as_of,
+        anchors=treatment.anchors,
+        clauses_evaluated=len(trial.treatment.clauses),
+        facts_after_as_of=treatment.facts_after_as_of,
+    )
 
 
 def _judgeable(record: PatientRecord) -> PatientRecord:

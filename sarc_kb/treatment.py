@@ -122,6 +122,7 @@ def assess_treatment(
         rules=results,
         timeline=_timeline(prepared, results),
         anchors=anchors,
+        facts_after_as_of=prepared.later,
         data_findings=tuple(unique(prepared.findings)),
     )
 

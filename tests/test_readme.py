@@ -105,6 +105,9 @@ def test_python(folder: Path) -> None:
 
 
 def test_the_report_shown_is_what_comes_out(folder: Path) -> None:
-    (shown,) = [text for kind, text in BLOCKS if kind == "text"]
+    shown, course = [text for kind, text in BLOCKS if kind == "text"]
     out = run("sarc-kb validate examples/anaemic", folder).stdout
     assert shown.strip().splitlines() == out.splitlines()[: len(shown.strip().splitlines())]
+    # Of the course some lines are shown, in their order.
+    told = iter(run("sarc-kb validate examples/course-skipped-level", folder).stdout.splitlines())
+    assert [line for line in course.strip("\n").splitlines() if line not in told] == []

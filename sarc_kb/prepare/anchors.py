@@ -88,21 +88,20 @@ def pick(p: Preparation, attempt: Selection) -> AnchorDay:
     """Return the earliest, the latest, or the agreed day of an attempt's facts and anchors."""
     certain: list[Span] = []
     possible: list[Span] = []
-    items: list[Item] = []
-    grounds: dict[str, None] = {}
+    found: list[tuple[Span, Item]] = []
+    others: dict[str, None] = {}
     for target in attempt.targets:
         if target in p.trial.anchors:
             other = anchor(p, target)
             candidates = [(other.degree, other.span)]
-            items += other.items
+            found += [(other.span, i) for i in other.items]
             if other.degree:
-                grounds[other.how.removeprefix("record: ")] = None
+                others[other.how.removeprefix("record: ")] = None
         else:
             chosen_items = [(d, i) for i in p.items if (d := chosen(p, i, target, attempt))]
             ends = attempt.pick == "latestEndOf"
             candidates = [(d, _end(i.span) if ends else i.span) for d, i in chosen_items]
-            items += [i for _, i in chosen_items]
-            grounds.update((s, None) for _, i in chosen_items for s in i.sources)
+            found += [(s, i) for (_, s), (_, i) in zip(candidates, chosen_items, strict=True)]
         possible += [s for d, s in candidates if d]
         certain += [s for d, s in candidates if d == 2]
     if not possible:
@@ -114,7 +113,9 @@ def pick(p: Preparation, attempt: Selection) -> AnchorDay:
         span = _bounded(possible, certain, min)
     else:
         span = _bounded(certain, possible, max)
-    names = list(grounds)
+    # What surely is not the earliest (the latest) is no ground for it.
+    items = [i for s, i in found if s.start_lo <= span.start_hi and s.start_hi >= span.start_lo]
+    names = list(dict.fromkeys([*others, *(s for i in items for s in i.sources)]))
     how = ", ".join(names) if len(names) <= 3 else f"{len(names)} facts"
     if items:
         how = f"record: {how}"
