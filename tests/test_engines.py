@@ -17,8 +17,8 @@ from rdflib import RDF, BNode, Graph, URIRef
 
 from sarc_kb.assess import clause_outcomes, fold
 from sarc_kb.assessment import Outcome, Verdict
-from sarc_kb.cases import Case, criterion_of, load_cases
-from sarc_kb.dates import parse_date
+from sarc_kb.cases import Case, criterion_of, load_cases, part_of
+from sarc_kb.dates import PartialDate, parse_date
 from sarc_kb.engines import shacl_engine
 from sarc_kb.engines.prepared_graph import PLACES, prepared_graph
 from sarc_kb.engines.shacl_engine import ENGINE_NAMES, PySHACL, Readings, ShaclEngine, violations
@@ -29,6 +29,7 @@ from sarc_kb.kb import KnowledgeBase, data_folder
 from sarc_kb.namespaces import SARC, SH
 from sarc_kb.rules import Trial
 from sarc_kb.sources.read import read_sources
+from sarc_kb.treatment import last_day
 
 COMPONENTS = data_folder() / "shapes" / "components"
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -55,21 +56,36 @@ def compiled(name: str, readings: tuple[tuple[str, str], ...]) -> Trial:
 def criterion_engine(
     engine: str, name: str, readings: tuple[tuple[str, str], ...], criterion: str
 ) -> ShaclEngine:
-    return ShaclEngine(compiled(name, readings), COMPONENTS, engine, only=(criterion,))
+    part = part_of(compiled(name, readings), criterion)
+    return ShaclEngine(part, COMPONENTS, engine, only=(criterion,))
 
 
 @cache
-def example_graph(path: Path) -> Graph:
-    records, problems = read_sources([path], _KB.reading_terms(compiled(_KB.default_trial(), ())))
-    assert not problems
+def example_graphs(path: Path) -> tuple[Graph, Graph]:
+    """The prepared graphs of an example: for eligibility, and for treatment."""
     trial = compiled(_KB.default_trial(), ())
-    record = _KB.prepare(records[0], trial)
-    return prepared_graph(record)
+    records, problems = read_sources([path], _KB.reading_terms(trial))
+    assert not problems
+    (record,) = records
+    assert trial.treatment is not None
+    course = _KB.prepare(record, trial.treatment, as_of=last_day(record))
+    return prepared_graph(_KB.prepare(record, trial)), prepared_graph(course)
+
+
+def example_graph(path: Path) -> Graph:
+    return example_graphs(path)[0]
 
 
 @cache
 def example_readings(path: Path) -> Readings:
     return whole_engine("pyshacl").run(example_graph(path))
+
+
+@cache
+def course_readings(path: Path, engine: str) -> Readings:
+    treatment = whole_engine(engine).treatment
+    assert treatment is not None
+    return treatment.run(example_graphs(path)[1])
 
 
 @cache
@@ -81,9 +97,14 @@ def whole_engine(engine: str) -> ShaclEngine:
 def case_graph(number: int) -> tuple[Graph, tuple[tuple[str, str], ...], str, str]:
     name, case = SAMPLE[number]
     chosen = tuple(sorted(case.readings.items()))
-    trial = compiled(name, chosen)
-    graph = prepared_graph(_KB.prepare(case.record, trial, as_of=case.as_of))
+    trial = part_of(compiled(name, chosen), case.rule)
+    graph = prepared_graph(_KB.prepare(case.record, trial, as_of=day_of(trial, case)))
     return graph, chosen, name, criterion_of(trial, case.rule)
+
+
+def day_of(part: Trial, case: Case) -> PartialDate | None:
+    """The day a case is judged by: a course as far as it is known."""
+    return case.as_of or (None if part.course is None else last_day(case.record))
 
 
 @cache
@@ -112,8 +133,12 @@ def test_boundary_cases_agree(other: str) -> None:
 
 def test_the_sample_of_cases_meets_every_criterion() -> None:
     trial = compiled(_KB.default_trial(), ())
-    sampled = {criterion_of(trial, case.rule) for _, case in SAMPLE if not case.readings}
-    assert sampled == {c.iri for c in trial.criteria}
+    sampled = {
+        criterion_of(part_of(trial, case.rule), case.rule)
+        for _, case in SAMPLE
+        if not case.readings
+    }
+    assert sampled == {c.iri for part in trial.parts for c in part.criteria}
 
 
 @pytest.mark.engines
@@ -122,6 +147,16 @@ def test_the_sample_of_cases_meets_every_criterion() -> None:
 def test_examples_agree(path: Path, other: str) -> None:
     need(other)
     assert whole_engine(other).run(example_graph(path)) == example_readings(path)
+
+
+@pytest.mark.engines
+@others
+@pytest.mark.parametrize(
+    "path", [p for p in STORIES if "course" in p.parent.name], ids=lambda p: p.parent.name
+)
+def test_courses_agree(path: Path, other: str) -> None:
+    need(other)
+    assert course_readings(path, other) == course_readings(path, "pyshacl")
 
 
 @cache
@@ -285,8 +320,8 @@ def test_absent_extra(trial: Trial, other: str, monkeypatch: pytest.MonkeyPatch)
 # -- what is left out of the prepared graph --------------------------------------------------------
 def same_readings(case: Case, name: str, engine: str) -> bool:
     chosen = tuple(sorted(case.readings.items()))
-    trial = compiled(name, chosen)
-    prepared = _KB.prepare(case.record, trial, as_of=case.as_of)
+    trial = part_of(compiled(name, chosen), case.rule)
+    prepared = _KB.prepare(case.record, trial, as_of=day_of(trial, case))
     small, whole = prepared_graph(prepared), prepared_graph(prepared, whole=True)
     if len(small) == len(whole):
         return False

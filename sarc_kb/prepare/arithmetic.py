@@ -97,7 +97,9 @@ def _sum(p: Preparation, rule: Derivation) -> bool:
     else:
         lo = min(x.lo for x in every) if complete else -INFINITY
         hi = min((x.hi for x in sure), default=INFINITY)
-    _give(p, rule, tuple(i for _, i in graded), Interval(lo, min(hi, INFINITY)))
+    # Where nothing is one of them for certain, there may be nothing to sum.
+    there = bool(sure) or (rule.even_if_silent and complete and bool(_during(p, rule)))
+    _give(p, rule, tuple(i for _, i in graded), Interval(lo, min(hi, INFINITY)), sure=there)
     return True
 
 
@@ -180,10 +182,12 @@ _OPERATIONS: dict[str, Callable[[Interval, Interval], Interval]] = {
 }
 
 
-def _give(p: Preparation, rule: Derivation, parents: tuple[Item, ...], value: Interval) -> None:
+def _give(
+    p: Preparation, rule: Derivation, parents: tuple[Item, ...], value: Interval, sure: bool = True
+) -> None:
     assert rule.gives is not None
     last = max(parents, key=lambda i: (i.span.minute_hi, i.id))
-    made = p.derived(rule, rule.gives, parents, span=last.span, interval=value)
+    made = p.derived(rule, rule.gives, parents, span=last.span, interval=value, sure=sure)
     p.items.append(_yielding(made))
 
 

@@ -190,11 +190,24 @@ def _doses(p: Preparation, series: DoseSeries, rule: Derivation, use: _Use) -> I
 def _daily(
     p: Preparation, series: DoseSeries, rule: Derivation, uses: list[_Use], record: _Record
 ) -> Iterator[Item]:
-    """Yield the number of doses of each day on which one was taken for certain."""
+    """Yield the number of doses of each day on which one was taken, or may have been."""
     days: dict[int, list[_Use]] = {}
     for use in uses:
-        if use.degree == 2 and use.first.start_lo == use.first.start_hi:
+        if not use.floating:
             days.setdefault(use.first.start_lo, []).append(use)
+            continue
+        earliest, latest = use.first.start_lo, use.first.start_hi
+        most = INFINITY
+        if record.covers(earliest, latest):
+            most = Decimal(sum(_may_touch(u, earliest, latest) for u in uses))
+        yield p.derived(
+            rule,
+            series.daily,
+            (use.item,),
+            span=use.first,
+            interval=Interval(Decimal(1), most),
+            sure=False,
+        )
     for day, members in sorted(days.items()):
         # Two records of one known minute are one dose (decision 0007).
         moments = {
@@ -204,7 +217,7 @@ def _daily(
         least = Decimal(len(moments))
         most = INFINITY
         if record.covers(day, day):
-            most = least + sum(_may_touch(u, day) for u in uses if u not in members)
+            most = least + sum(_may_touch(u, day, day) for u in uses if u not in members)
         first = members[0].first
         span = Span(day, day, day, day, first.minute_lo, members[-1].first.minute_hi)
         yield p.derived(
@@ -216,9 +229,10 @@ def _daily(
         )
 
 
-def _may_touch(use: _Use, day: int) -> bool:
+def _may_touch(use: _Use, earliest: int, latest: int) -> bool:
+    """Whether a dose of the use may lie on one of the days."""
     end = FOREVER if use.last is None else use.last.start_hi
-    return use.first.start_lo <= day <= end
+    return use.first.start_lo <= latest and earliest <= end
 
 
 def _changes(
@@ -227,9 +241,19 @@ def _changes(
     exact = [u for u in uses if u.exact]
     vague = [u for u in uses if not u.exact]
     floating = [u for u in exact if u.floating]
-    amounts = {u.item.interval.lo for u in exact}
+    if len({(u.item.interval.lo, u.item.interval.hi) for u in uses}) == 1 and exact:
+        return
+    either = Coded(general=frozenset((_REDUCED, _INCREASED)))
     for a, b in pairwise(exact):
         x, y = a.item.interval.lo, b.item.interval.lo
+        others = [
+            u
+            for u in (*vague, *(exact if a.floating or b.floating else floating))
+            if u not in (a, b) and _between(a, u, b)
+        ]
+        if any(u.item.interval != b.item.interval for u in others):
+            # From that dose to this one, where it was the one before.
+            yield _change(p, series, rule, (b,), either, {}, False)
         if x == y:
             continue
         kind = _kind(series, x, y)
@@ -238,24 +262,17 @@ def _changes(
         if _overlap(a, b):
             # Nobody knows which came first: the change may be this one or the opposite.
             values, axes, sure = Coded(general=frozenset((kind, _kind(series, y, x)))), {}, False
-        elif _open_between(record, a, b) or any(
-            _between(a, u, b)
-            for u in (*vague, *(exact if a.floating or b.floating else floating))
-            if u not in (a, b)
-        ):
+        elif others or _open_between(record, a, b):
             # Down it went for certain, by which way nobody knows; up likewise.
             values, axes = Coded(frozenset((_REDUCED if y < x else _INCREASED,))), {}
         else:
             values = Coded(frozenset((kind,)))
         yield _change(p, series, rule, (a, b), values, axes, sure)
-    if len(uses) < 2:
-        return
-    for use in vague:
-        if use.item.interval.lo == use.item.interval.hi and amounts <= {use.item.interval.lo}:
-            continue
-        yield _change(
-            p, series, rule, (use,), Coded(general=frozenset((_REDUCED, _INCREASED))), {}, False
-        )
+    if exact and any(u.first.minute_lo <= exact[0].first.minute_hi for u in vague):
+        yield _change(p, series, rule, (exact[0],), either, {}, False)
+    if len(uses) > 1:
+        for use in vague:
+            yield _change(p, series, rule, (use,), either, {}, False)
 
 
 def _change(
@@ -313,25 +330,40 @@ def _open_between(record: _Record, a: _Use, b: _Use) -> bool:
 def _pauses(
     p: Preparation, series: DoseSeries, rule: Derivation, uses: list[_Use], record: _Record
 ) -> Iterator[Item]:
+    for items, span, interval, sure in _gaps(uses, record):
+        yield p.derived(rule, series.pause, items, span=span, interval=interval, sure=sure)
+
+
+def _gaps(
+    uses: list[_Use], record: _Record
+) -> Iterator[tuple[tuple[Item, ...], Span, Interval, bool]]:
+    """Yield the days from each use to the next: between which, when it was over, how many days,
+    and whether there was such a gap for certain."""
     known = [u for u in uses if not u.floating and u.last is not None]
     vague = [u for u in uses if u not in known]
     for a, b in pairwise(known):
         assert a.last is not None
-        least, most = (
-            b.first.start_lo - a.last.start_hi,
-            b.first.start_hi - a.last.start_lo,
-        )
+        least, most = b.first.start_lo - a.last.start_hi, b.first.start_hi - a.last.start_lo
         if most < 1:
             continue
         if _open_between(record, a, b) or any(_between(a, u, b) for u in vague):
             least = 0
-        yield p.derived(
-            rule,
-            series.pause,
+        yield (
             (a.item, b.item),
-            span=b.first,
-            interval=Interval(Decimal(max(least, 0)), Decimal(most)),
+            b.first,
+            Interval(Decimal(max(least, 0)), Decimal(most)),
+            True,
         )
+    # What may lie before another use may have been parted from it.
+    for b in (*known[:1], *vague):
+        before = [
+            u.first.start_lo
+            for u in (uses if b in vague else vague)
+            if u is not b and u.first.start_lo < b.first.start_hi
+        ]
+        if before:
+            most = b.first.start_hi - min(before)
+            yield (b.item,), b.first, Interval(Decimal(0), Decimal(most)), False
 
 
 def _placed(
@@ -374,31 +406,25 @@ def days_between(p: Preparation) -> None:
         if rule.kind != "IntervalBetween" or rule.gives is None:
             continue
         members = sorted(
-            (i for i in p.items if p.in_set(i, rule.source) == 2 and _in_window(p, i, rule)),
-            key=lambda i: (i.span.minute_lo, i.id),
+            (
+                _Use(i, d, _point(i.span), _point(i.span))
+                for i in p.items
+                if (d := _degree(p, i, rule))
+            ),
+            key=lambda u: (u.first.minute_lo, u.item.id),
         )
         if not members:
             continue
-        record = _Record(p, rule.settled_by or "", members[0].span.start_lo)
-        for a, b in pairwise(members):
-            least, most = b.span.start_lo - a.span.start_hi, b.span.start_hi - a.span.start_lo
-            if most < 1:
-                continue
-            if not record.covers(a.span.start_lo + 1, b.span.start_hi - 1):
-                least = 0
-            p.items.append(
-                p.derived(
-                    rule,
-                    rule.gives,
-                    (a, b),
-                    span=_point(b.span),
-                    interval=Interval(Decimal(max(least, 0)), Decimal(most)),
-                )
-            )
+        record = _Record(p, rule.settled_by or "", members[0].first.start_lo)
+        p.items += [
+            p.derived(rule, rule.gives, items, span=span, interval=interval, sure=sure)
+            for items, span, interval, sure in _gaps(members, record)
+        ]
 
 
-def _in_window(p: Preparation, item: Item, rule: Derivation) -> bool:
-    if rule.window is None:
-        return True
-    start_only = p.trial.windows[rule.window].start_only
-    return window_degree(item.span, p.windows[rule.window], start_only) == 2
+def _degree(p: Preparation, item: Item, rule: Derivation) -> int:
+    degree = p.in_set(item, rule.source)
+    if degree and rule.window is not None:
+        start_only = p.trial.windows[rule.window].start_only
+        degree = min(degree, window_degree(item.span, p.windows[rule.window], start_only))
+    return degree
