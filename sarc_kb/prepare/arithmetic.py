@@ -13,7 +13,7 @@ from decimal import Context, Decimal
 from sarc_kb.dates import DAY, NEVER
 from sarc_kb.prepare.model import LONG_AGO, Item, Span, WindowDays, qualifier_degree, window_degree
 from sarc_kb.prepare.state import Preparation
-from sarc_kb.rules import Derivation
+from sarc_kb.rules import ANY, Derivation
 from sarc_kb.units import INFINITY, Interval, ratio
 
 _WIDE = Context(prec=100)
@@ -61,6 +61,12 @@ def _during(p: Preparation, rule: Derivation) -> list[Item]:
     return [i for i in p.items if rule.during and _degree(p, i, rule.during, rule)]
 
 
+def _went_on(p: Preparation, rule: Derivation) -> int:
+    """Return how certainly there was anything of what a sum of nothing would be about."""
+    plain = replace(rule, qualifier=ANY)
+    return max((_degree(p, i, rule.during, plain) for i in p.items if rule.during), default=0)
+
+
 def _keep_running(p: Preparation, rule: Derivation) -> None:
     """Open values upwards that were recorded while more may have come."""
     if _complete(p, rule):
@@ -98,7 +104,7 @@ def _sum(p: Preparation, rule: Derivation) -> bool:
         lo = min(x.lo for x in every) if complete else -INFINITY
         hi = min((x.hi for x in sure), default=INFINITY)
     # Where nothing is one of them for certain, there may be nothing to sum.
-    there = bool(sure) or (rule.even_if_silent and complete and bool(_during(p, rule)))
+    there = bool(sure) or (rule.even_if_silent and complete and _went_on(p, rule) == 2)
     _give(p, rule, tuple(i for _, i in graded), Interval(lo, min(hi, INFINITY)), sure=there)
     return True
 
@@ -107,13 +113,15 @@ def _nothing(p: Preparation, rule: Derivation) -> None:
     """Add that a complete record without any sums up to nothing, once what it is about was there."""
     if not rule.even_if_silent or rule.gives is None:
         return
-    if not _complete(p, rule) or not _during(p, rule):
+    went_on = _went_on(p, rule)
+    if not went_on or not _complete(p, rule):
         return
     if any(p.in_set(i, rule.gives) == 2 for i in p.items):
         return
     day = p.as_of
     span = Span(day, day, day, day, day * DAY, day * DAY)
-    p.items.append(_yielding(p.derived(rule, rule.gives, (), span=span, interval=_ZERO)))
+    made = p.derived(rule, rule.gives, (), span=span, interval=_ZERO, sure=went_on == 2)
+    p.items.append(_yielding(made))
 
 
 _ZERO = Interval(Decimal(0), Decimal(0))

@@ -258,16 +258,17 @@ def _changes(
             continue
         kind = _kind(series, x, y)
         axes = {_FROM: _named(series, _level(series, x)), _TO: _named(series, _level(series, y))}
-        sure = True
+        sure, day = True, b.first
         if _overlap(a, b):
             # Nobody knows which came first: the change may be this one or the opposite.
             values, axes, sure = Coded(general=frozenset((kind, _kind(series, y, x)))), {}, False
         elif others or _open_between(record, a, b):
-            # Down it went for certain, by which way nobody knows; up likewise.
+            # Down it went for certain, by which way and when nobody knows; up likewise.
             values, axes = Coded(frozenset((_REDUCED if y < x else _INCREASED,))), {}
+            day = _from_to(a.first, b.first)
         else:
             values = Coded(frozenset((kind,)))
-        yield _change(p, series, rule, (a, b), values, axes, sure)
+        yield replace(_change(p, series, rule, (a, b), values, axes, sure), span=day)
     if exact and any(u.first.minute_lo <= exact[0].first.minute_hi for u in vague):
         yield _change(p, series, rule, (exact[0],), either, {}, False)
     if len(uses) > 1:
@@ -294,6 +295,11 @@ def _change(
         sure=sure,
         axes=axes,
     )
+
+
+def _from_to(first: Span, last: Span) -> Span:
+    """Return one day of those from ``first`` to ``last``."""
+    return replace(last, start_lo=first.start_lo, end_lo=first.end_lo, minute_lo=first.minute_lo)
 
 
 def _kind(series: DoseSeries, x: Decimal, y: Decimal) -> str:
