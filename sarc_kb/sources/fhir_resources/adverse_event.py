@@ -63,7 +63,7 @@ def _event(r: Reading) -> tuple[str, ...]:
     adverse event the resource itself says, so as a condition it is not read twice.
     """
     codes = r.codings(r.body.get("event"))
-    named = tuple(c for c in codes if r.term("TreatmentEvent") in r.terms.means(c))
+    named = tuple(c for c in codes if r.terms.means(c) & r.terms.means(ADVERSE_EVENT))
     return named or (*(c for c in codes if not r.terms.means(c)), ADVERSE_EVENT)
 
 
