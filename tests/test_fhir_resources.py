@@ -493,6 +493,21 @@ def test_an_adverse_event_is_one_whatever_its_code(read: Read, ontology: Termino
     assert meant(ontology, fact.concepts) == {"ToxicityEvent"}
 
 
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (coded("38341003"), "ToxicityEvent"),  # hypertension, as a condition mapped to another term
+        (coded("1"), "ToxicityEvent"),  # mapped to nothing
+        (own("UnacceptableToxicity"), "UnacceptableToxicity"),
+    ],
+)
+def test_an_adverse_event_is_no_condition_beside(
+    code: Json, expected: str, read: Read, ontology: Terminology
+) -> None:
+    assert ontology.meaning("http://snomed.info/id/38341003")
+    assert meant(ontology, the_event(read(event(event=code))).concepts) == {expected}
+
+
 @pytest.mark.parametrize("grade", "12345")
 def test_the_grade_is_ctcae_s(grade: str, read: Read, ontology: Terminology) -> None:
     given = [{"url": GRADE_EXTENSION, "valueCodeableConcept": coded(grade, GRADE)}]

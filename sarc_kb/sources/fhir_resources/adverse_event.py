@@ -45,7 +45,7 @@ def adverse_event(r: Reading) -> Iterator[Fact]:
     yield r.fact(
         "",
         "AdverseEvent",
-        (*r.codings(r.body.get("event")), ADVERSE_EVENT),
+        _event(r),
         status or "Suspected",
         start=r.date(r.body, "date"),
         end=end,
@@ -54,6 +54,17 @@ def adverse_event(r: Reading) -> Iterator[Fact]:
         value_concepts=_grade(r, r.body) or r.codings(r.body.get("severity")),
         axes=(*_causality(r), *r.on("recovery", r.known(outcome)), *r.marks(r.body)),
     )
+
+
+def _event(r: Reading) -> tuple[str, ...]:
+    """Return the codes of what happened, as an adverse event.
+
+    Most name a disorder, which is also mapped as the condition it is elsewhere; that it is an
+    adverse event the resource itself says, so as a condition it is not read twice.
+    """
+    codes = r.codings(r.body.get("event"))
+    named = tuple(c for c in codes if r.terms.means(c) & r.terms.means(ADVERSE_EVENT))
+    return named or (*(c for c in codes if not r.terms.means(c)), ADVERSE_EVENT)
 
 
 def is_toxicity(r: Reading, codes: Iterable[str]) -> bool:
