@@ -133,7 +133,9 @@ def test_an_unmapped_code_blocks_what_a_complete_list_would_settle(
 
 def test_every_patient_is_counted_once_a_clause(examples: Readiness, trial: Trial) -> None:
     judged = examples.patients - examples.unreadable
-    assert examples.patients == len(list(EXAMPLES.glob("*/expected.csv")))
+    # Tables of OMOP are read as such, with --omop, and not by walking a folder.
+    stories = [p for p in EXAMPLES.glob("*/expected.csv") if not p.parent.name.startswith("omop-")]
+    assert examples.patients == len(stories)
     assert [c.id for c in examples.clauses] == [
         trial.clauses[iri].id for c in trial.criteria for iri in c.clauses
     ]
