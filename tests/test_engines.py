@@ -289,8 +289,8 @@ def test_shapes_without_components_are_no_pass(engine: ShaclEngine, trial: Trial
 def test_an_engine_error_is_the_patients_verdict(
     kb: KnowledgeBase, trial: Trial, engine: ShaclEngine
 ) -> None:
-    records, _ = read_sources([EXAMPLES / "eligible" / "patient.ttl"], kb.reading_terms(trial))
-    assessment = kb.assess_record(records[0], trial, faked(engine, report(), report()))
+    (record,), _ = read_sources([EXAMPLES / "eligible" / "patient.ttl"], kb.reading_terms(trial))
+    assessment = kb.assess_record(record, trial, faked(engine, report(), report()))
     assert assessment.verdict is Verdict.ERROR
     assert assessment.error is not None
     assert assessment.error.code == "ENGINE004"
