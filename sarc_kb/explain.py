@@ -19,10 +19,21 @@ from sarc_kb.units import Interval
 
 
 @dataclass(frozen=True, slots=True)
+class Doubt:
+    """A fact that does not decide: the role it has in the clause, the kind of thing that is missing
+    (one of `BLOCKERS`), and that in words, as something somebody can mend."""
+
+    item: Item
+    role: Role
+    kind: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """Both readings of one clause, and what they rest on.
 
-    ``evidence``: the deciding facts. ``doubts``: a fact and why it does not decide. ``nearby``:
+    ``evidence``: the deciding facts. ``doubts``: facts that do not decide, and why. ``nearby``:
     facts of the set that lie outside the window (stale). ``lacks_statement``: silence is not
     settled. ``read``: how many facts the clause looked at.
     """
@@ -30,7 +41,7 @@ class Explanation:
     refuted: bool
     unproven: bool
     evidence: tuple[Item, ...] = ()
-    doubts: tuple[tuple[Item, str], ...] = ()
+    doubts: tuple[Doubt, ...] = ()
     nearby: tuple[Item, ...] = ()
     statement: Statement | None = None
     lacks_statement: bool = False
@@ -138,9 +149,9 @@ def _latest(prepared: Prepared, clause: Clause) -> Explanation:
     refuted = newest is not None and not any(i.span.minute_hi >= newest for i in may_match)
     proven = newest is not None and not any(i.span.minute_hi >= newest for i in no_match)
     deciding = tuple(i for i in maybe if newest is None or i.span.minute_hi >= newest)
-    doubts: list[tuple[Item, str]] = []
+    doubts: tuple[Doubt, ...] = ()
     if not refuted and not proven:
-        doubts = [(i, _doubt(prepared, i, role)) for i in deciding]
+        doubts = tuple(doubt(prepared, i, role) for i in deciding)
     nearby: tuple[Item, ...] = ()
     if not maybe:
         outside = [
@@ -150,7 +161,7 @@ def _latest(prepared: Prepared, clause: Clause) -> Explanation:
         ]
         outside.sort(key=lambda i: (-i.span.minute_hi, i.id))
         nearby = tuple(outside[:1])
-    return Explanation(refuted, not proven, deciding, tuple(doubts), nearby, read=len(maybe))
+    return Explanation(refuted, not proven, deciding, doubts, nearby, read=len(maybe))
 
 
 def _some(prepared: Prepared, clause: Clause) -> Explanation:
@@ -162,7 +173,7 @@ def _some(prepared: Prepared, clause: Clause) -> Explanation:
         refuted,
         not sure,
         tuple(sure or maybe),
-        () if sure else tuple((i, _doubt(prepared, i, clause.role)) for i in maybe),
+        () if sure else tuple(doubt(prepared, i, clause.role) for i in maybe),
         statement=statement if refuted else None,
         lacks_statement=statement is None,
         read=len(maybe),
@@ -178,7 +189,7 @@ def _none(prepared: Prepared, clause: Clause) -> Explanation:
         bool(sure),
         not proven,
         tuple(sure or maybe),
-        () if sure else tuple((i, _doubt(prepared, i, clause.role)) for i in maybe),
+        () if sure else tuple(doubt(prepared, i, clause.role) for i in maybe),
         statement=statement if proven else None,
         lacks_statement=statement is None,
         read=len(maybe),
@@ -206,23 +217,26 @@ def _gap(first: Item, second: Item, clause: Clause) -> int:
 def _no_pair(prepared: Prepared, clause: Clause) -> Explanation:
     assert clause.role is not None
     first, second = _graded(prepared, clause.role), _graded(prepared, clause.second)
+    assert clause.second is not None
     sure: dict[str, Item] = {}
     maybe: dict[str, Item] = {}
+    roles: dict[str, Role] = {}
     for da, a in first:
         for db, b in second:
             degree = min(da, db, _gap(a, b, clause))
             if degree:
                 maybe.update({a.id: a, b.id: b})
+                roles[a.id] = clause.role
+                roles.setdefault(b.id, clause.second)
             if degree == 2:
                 sure.update({a.id: a, b.id: b})
     statement = prepared.settling(clause)
     proven = statement is not None and not maybe
-    role = clause.role
     return Explanation(
         bool(sure),
         not proven,
         tuple((sure or maybe).values()),
-        () if sure else tuple((i, _doubt(prepared, i, role)) for i in maybe.values()),
+        () if sure else tuple(doubt(prepared, i, roles[i.id]) for i in maybe.values()),
         statement=statement if proven else None,
         lacks_statement=statement is None,
         read=len(first),
@@ -245,7 +259,7 @@ def _each_has(prepared: Prepared, clause: Clause) -> Explanation:
         refuted,
         not proven,
         tuple(lonely) if refuted else tuple(seen.values()),
-        () if refuted or proven else tuple((i, _doubt(prepared, i, clause.role)) for i in open_),
+        () if refuted or proven else tuple(doubt(prepared, i, clause.role) for i in open_),
         statement=statement if refuted or proven else None,
         lacks_statement=statement is None,
         read=len(first),
@@ -261,56 +275,88 @@ _COMPONENTS: dict[str, Callable[[Prepared, Clause], Explanation]] = {
 }
 
 
-def _doubt(prepared: Prepared, item: Item, role: Role) -> str:
-    return doubt(prepared, item, role)[1]
+def doubt(prepared: Prepared, item: Item, role: Role) -> Doubt:
+    """Return why ``item``, in ``role``, does not decide."""
+    kind = doubt_kind(prepared, item, role)
+    return Doubt(item, role, kind, _words(prepared, item, role, kind))
 
 
-def doubt(prepared: Prepared, item: Item, role: Role) -> tuple[str, str]:
-    """Return why ``item`` does not decide: the kind of thing that is missing (one of `BLOCKERS`),
-    and in words, as something somebody can mend."""
-    terms = prepared.terms
-    trial = prepared.trial
-    if item.problem and role.bounds.used:
-        return _of_problem(item.problem), f"{item.problem}: record a usable value"
+def doubt_kind(prepared: Prepared, item: Item, role: Role) -> str:
+    """Return the kind of thing that is missing for ``item`` to decide: one of `BLOCKERS`."""
+    bounded = role.bounds.used
+    if item.problem and bounded:
+        return problem_kind(item.problem)
+    standing = standing_doubt(prepared, item, role)
+    if standing:
+        return standing
+    inside = certain(item.interval, role.bounds)
+    if bounded and possible(item.interval, role.bounds) and not inside:
+        return "value"
+    return "conflict"
+
+
+def standing_doubt(prepared: Prepared, item: Item, role: Role) -> str:
+    """Return what keeps ``item`` from deciding whatever its number is; empty if nothing does."""
     if not item.sure:
-        if item.parents and all(p.sure for p in item.parents):
-            return "date", "possible only, by what the record leaves open: record it exactly"
-        return "suspected", "only suspected: confirm or refute it"
+        return "date" if _made_of_sure(item) else "suspected"
     if prepared.in_set(item, role.concept_set) == 1:
-        return (
-            "general",
-            f"recorded only in general terms: say whether it is {trial.label(role.concept_set, terms)}",
-        )
+        return "general"
     if prepared.qualified(item, role.qualifier) == 1:
+        return "attribute"
+    if role.window != EVER and prepared.within(item, role.window) == 1:
+        return "date"
+    if role.accepted != ANY and prepared.accepted(item, role.accepted) == 1:
+        if not item.has_value:
+            return "value"
+        return "general" if item.values.readable else "mapping"
+    return ""
+
+
+def _made_of_sure(item: Item) -> bool:
+    return bool(item.parents) and all(p.sure for p in item.parents)
+
+
+def _words(prepared: Prepared, item: Item, role: Role, kind: str) -> str:
+    terms, trial = prepared.terms, prepared.trial
+    if item.problem and role.bounds.used:
+        return f"{item.problem}: record a usable value"
+    if kind == "suspected":
+        return "only suspected: confirm or refute it"
+    if not item.sure:
+        return "possible only, by what the record leaves open: record it exactly"
+    if kind == "general":
+        if prepared.in_set(item, role.concept_set) == 1:
+            label = trial.label(role.concept_set, terms)
+            return f"recorded only in general terms: say whether it is {label}"
+        label = trial.label(role.accepted, terms)
+        return f"its result is more general than the rule: say whether it is {label}"
+    if kind == "attribute":
         axes = open_axes(prepared, item, role.qualifier)
         names = [terms.label(axis) or local_name(axis) for axis in axes]
-        return (
-            "attribute",
-            f"{' and '.join(names)} not recorded: say whether it is {trial.label(role.qualifier, terms)}",
-        )
-    if role.window != EVER and prepared.within(item, role.window) == 1:
-        return (
-            "date",
-            f"its date does not tell whether it lies in {prepared.windows[role.window].text}: record the exact day",
-        )
+        label = trial.label(role.qualifier, terms)
+        return f"{' and '.join(names)} not recorded: say whether it is {label}"
+    if kind == "date":
+        window = prepared.windows[role.window].text
+        return f"its date does not tell whether it lies in {window}: record the exact day"
+    if kind == "conflict":
+        return "other results of the same time, or that may be later, say otherwise: settle which is right"
     if role.accepted != ANY and prepared.accepted(item, role.accepted) == 1:
-        if not item.has_value or not item.values.readable:
-            kind = "mapping" if item.has_value else "value"
-            return kind, "its result cannot be read: record a coded result"
-        return (
-            "general",
-            f"its result is more general than the rule: say whether it is {trial.label(role.accepted, terms)}",
-        )
-    if (
-        role.bounds.used
-        and possible(item.interval, role.bounds)
-        and not certain(item.interval, role.bounds)
-    ):
-        return "value", "its value is not exact enough to compare with the limit"
-    return (
-        "conflict",
-        "other results of the same time, or that may be later, say otherwise: settle which is right",
-    )
+        return "its result cannot be read: record a coded result"
+    return "its value is not exact enough to compare with the limit"
+
+
+def missing_kinds(clause: Clause, ground: Explanation) -> tuple[str, ...]:
+    """Return the kinds of data (of `BLOCKERS`, in their order) that would settle an undetermined
+    clause: of each fact that does not decide, of silence, and of a person who may answer."""
+    found = {doubt.kind for doubt in ground.doubts}
+    if clause.component in ("latest", "some"):
+        if not ground.doubts:
+            found.add("old" if ground.nearby else "code")
+    elif clause.role is not None and ground.lacks_statement:
+        found.add("statement")
+    if clause.attestable:
+        found.add("answer")
+    return tuple(kind for kind in BLOCKERS if kind in found)
 
 
 BLOCKERS = {
@@ -331,7 +377,7 @@ BLOCKERS = {
 """What keeps a clause from being decided, and how reports call it."""
 
 
-def _of_problem(problem: str) -> str:
+def problem_kind(problem: str) -> str:
     """Return the kind of what makes a number unusable, from its words."""
     if "upper limit" in problem:
         return "range"

@@ -17,7 +17,7 @@ from sarc_kb.assess import fold
 from sarc_kb.assessment import KnowledgeBaseInfo, Outcome
 from sarc_kb.dates import NEVER, PartialDate, iso, parse_date
 from sarc_kb.errors import Finding
-from sarc_kb.explain import BLOCKERS, Explanation, doubt, explain, open_axes
+from sarc_kb.explain import BLOCKERS, Explanation, explain, open_axes
 from sarc_kb.facts import Fact, PatientRecord
 from sarc_kb.kb import KnowledgeBase
 from sarc_kb.namespaces import SARC, TEXT, local_name, text_iri
@@ -287,11 +287,11 @@ class _Count:
             return "answer", (asked[0] if asked else clause.iri, "")
         wanted = role.concept_set
         if ground.doubts:
-            item = ground.doubts[0][0]
-            kind, _ = doubt(prepared, item, role)
-            if kind == "attribute":
-                return kind, (wanted, open_axes(prepared, item, role.qualifier)[0])
-            return kind, (wanted, "")
+            first = ground.doubts[0]
+            about = first.role.concept_set
+            if first.kind == "attribute":
+                return first.kind, (about, open_axes(prepared, first.item, first.role.qualifier)[0])
+            return first.kind, (about, "")
         kinds = self.elements.kinds(wanted)
         unread = sorted(
             {

@@ -45,9 +45,10 @@ def to_decide(
                     prepared, clause.settled_by, _widest(prepared, clause.settled_by, needed)
                 )
         elif ground.doubts:
-            item, why = ground.doubts[0]
-            choices[f"doubt:{item.id}:{why}"] = (
-                f"{evidence_of(prepared, item).label} ({', '.join(item.sources)}): {why}"
+            first = ground.doubts[0]
+            item = first.item
+            choices[f"doubt:{item.id}:{first.words}"] = (
+                f"{evidence_of(prepared, item).label} ({', '.join(item.sources)}): {first.words}"
             )
         if clause.attestable:
             for q in trial.questions:

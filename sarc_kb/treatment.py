@@ -35,7 +35,7 @@ _PASS = TreatmentOutcome.CONFORMANT
 _OPEN = TreatmentOutcome.UNDETERMINED
 # What a rule that is not kept to comes to, by how the protocol binds; and whether an open one is
 # told as open.
-_UNKEPT = {
+UNKEPT = {
     "Order": (TreatmentOutcome.VIOLATION, True),
     "Prohibition": (TreatmentOutcome.VIOLATION, True),
     "Intention": (TreatmentOutcome.DEVIATION, True),
@@ -167,20 +167,20 @@ def rule_outcome(
     if rule.compares is not None:
         turned = {eligibility.get(rule.compares), kleene} == {Outcome.PASS, Outcome.FAIL}
         return TreatmentOutcome.DEVIATION if turned else _PASS
-    unkept, tells_open = _UNKEPT[rule.modality]
+    unkept, tells_open = UNKEPT[rule.modality]
     if kleene is Outcome.PASS:
         used = rule.modality == "Permission" and any(grounds[c].evidence for c in rule.clauses)
         return TreatmentOutcome.PERMITTED if used else _PASS
     if not tells_open:
         return unkept if kleene is Outcome.FAIL else _PASS
-    if not _due(prepared, rule) and (
+    if not is_due(prepared, rule) and (
         kleene is Outcome.UNDETERMINED or _by_silence(rule, outcomes, grounds)
     ):
         return TreatmentOutcome.NOT_YET_APPLICABLE
     return unkept if kleene is Outcome.FAIL else _OPEN
 
 
-def _due(prepared: Prepared, rule: Criterion) -> bool:
+def is_due(prepared: Prepared, rule: Criterion) -> bool:
     return not rule.due or any(prepared.as_of > prepared.windows[w].end_hi for w in rule.due)
 
 

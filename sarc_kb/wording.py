@@ -99,9 +99,9 @@ def missing_texts(prepared: Prepared, clause: Clause, ground: Explanation) -> tu
     out: list[str] = []
     if clause.role is not None:
         what = trial.label(clause.role.concept_set, terms)
-        for item, why in ground.doubts[:3]:
-            where = ", ".join(item.sources) or "derived"
-            out.append(f"{evidence_of(prepared, item).label} ({where}): {why}")
+        for doubt in ground.doubts[:3]:
+            where = ", ".join(doubt.item.sources) or "derived"
+            out.append(f"{evidence_of(prepared, doubt.item).label} ({where}): {doubt.words}")
         if clause.component == "latest" and not ground.doubts:
             unit = f" in {clause.unit}" if clause.unit and clause.unit != "1" else ""
             qualifier = (
