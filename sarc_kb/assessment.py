@@ -57,8 +57,8 @@ class ClauseResult:
 
     ``missing``: what data would settle it, in words, most useful first (empty unless
     undetermined). ``settled_by``: link ids of the questions and the completeness scope that would
-    settle it. ``rests_on``: answers, completeness statements, policies, defaults of the register
-    that the outcome rests on besides the evidence. ``readings``: register entries that bear on
+    settle it. ``rests_on``: relaxed limits, answers, completeness statements, policies, defaults
+    of the register that the outcome rests on besides the evidence. ``readings``: register entries that bear on
     it. ``message`` holds the real values. ``facts_read``: how many facts were candidates.
     """
 
@@ -177,8 +177,8 @@ class TreatmentAssessment:
 class Provenance:
     """What the assessment was made with: everything needed to make it again.
 
-    ``changed`` names what the caller set: policies, readings, histories vouched for, answers given
-    for the whole study.
+    ``changed`` names what the caller set: policies, readings, relaxed limits, histories vouched
+    for, answers given for the whole study.
     """
 
     engine: str
@@ -196,6 +196,12 @@ class Provenance:
     facts_after_as_of: int
     facts_unused: int
     changed: tuple[str, ...] = ()
+
+    @property
+    def relaxed(self) -> tuple[str, ...]:
+        """What of ``changed`` sets other limits than the protocol's."""
+        mark = "relax: "
+        return tuple(c.removeprefix(mark) for c in self.changed if c.startswith(mark))
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     _common(explain)
 
     check = commands.add_parser("check", help="check the rule base itself")
-    _common(check)
+    _common(check, relax=False)
     check.add_argument(
         "--stamp",
         action="store_true",
@@ -107,7 +107,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     shapes = commands.add_parser("shapes", help="write the rules as one self-contained SHACL file")
-    _common(shapes, readings=False)
+    _common(shapes, readings=False, relax=False)
     shapes.add_argument(
         "--reading",
         dest="component_reading",
@@ -200,7 +200,7 @@ def _rules_part(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _common(parser: argparse.ArgumentParser, *, readings: bool = True) -> None:
+def _common(parser: argparse.ArgumentParser, *, readings: bool = True, relax: bool = True) -> None:
     parser.add_argument("--trial", metavar="ID", help="trial, when the rule base holds several")
     parser.add_argument(
         "--rules",
@@ -221,6 +221,14 @@ def _common(parser: argparse.ArgumentParser, *, readings: bool = True) -> None:
             action="append",
             default=[],
             help="choose a reading of the register of ambiguities",
+        )
+    if relax:
+        parser.add_argument(
+            "--relax",
+            metavar="CLAUSE:LIMIT=NUMBER",
+            action="append",
+            default=[],
+            help="set a limit of a clause, such as I07a:atLeast=8.0, in the clause's unit and in either direction: to try out what it would change, and said in every report",
         )
 
 
@@ -354,6 +362,7 @@ def _validate(options: argparse.Namespace) -> int:
         options.trial,
         policies=_pairs("--policy", options.policy),
         readings=_pairs("--reading", options.reading),
+        relaxed=_pairs("--relax", options.relax),
         name=options.engine,
     )
     complete = tuple(filter(None, options.complete.split(",")))
@@ -601,6 +610,7 @@ def _rules(options: argparse.Namespace) -> int:
         options.trial,
         policies=_pairs("--policy", options.policy),
         readings=_pairs("--reading", options.reading),
+        relaxed=_pairs("--relax", options.relax),
     )
     render = (
         render_policies
@@ -621,6 +631,7 @@ def _explain(options: argparse.Namespace) -> int:
         options.trial,
         policies=_pairs("--policy", options.policy),
         readings=_pairs("--reading", options.reading),
+        relaxed=_pairs("--relax", options.relax),
     )
     _write(render_rule(trial, kb.terms, options.rule, kb.trial_folder(trial.id.upper())), None)
     return PASS
@@ -672,6 +683,7 @@ def _prepare(options: argparse.Namespace) -> int:
         options.trial,
         policies=_pairs("--policy", options.policy),
         readings=_pairs("--reading", options.reading),
+        relaxed=_pairs("--relax", options.relax),
     )
     found, problems = read_sources([Path(f) for f in options.files], kb.reading_terms(trial))
     if problems:
@@ -775,6 +787,7 @@ def _counted(
         options.trial,
         policies=_pairs("--policy", options.policy),
         readings=_pairs("--reading", options.reading),
+        relaxed=_pairs("--relax", options.relax),
     )
     kb.scopes(complete)
     kb.answers(trial, attested or {})
@@ -805,6 +818,7 @@ def _checklist(options: argparse.Namespace) -> int:
         options.trial,
         policies=_pairs("--policy", options.policy),
         readings=_pairs("--reading", options.reading),
+        relaxed=_pairs("--relax", options.relax),
     )
     if options.format == "fhir":
         text = checklist_report.render_fhir(trial, kb.info)

@@ -37,7 +37,13 @@ from sarc_kb.mappings import Added, add_descendants, add_mappings, add_value_set
 from sarc_kb.namespaces import SARC
 from sarc_kb.prepare import Prepared, prepare
 from sarc_kb.rule_check import ensure_checked
-from sarc_kb.rules import Trial, apply_policies, apply_readings, compile_trial
+from sarc_kb.rules import (
+    Trial,
+    apply_policies,
+    apply_readings,
+    apply_relaxations,
+    compile_trial,
+)
 from sarc_kb.sources.fhir import FhirTerms
 from sarc_kb.sources.omop import OmopTerms, read_omop
 from sarc_kb.sources.read import ReadingTerms, read_sources
@@ -189,8 +195,16 @@ class KnowledgeBase:
         *,
         policies: Mapping[str, str] | None = None,
         readings: Mapping[str, str] | None = None,
+        relaxed: Mapping[str, str] | None = None,
     ) -> Trial:
-        """Return one trial's rules under the given policies and readings of the register."""
+        """Return one trial's rules under the given policies and readings of the register.
+
+        ``relaxed`` sets limits of clauses (``I07a:atLeast``) to other numbers, in either
+        direction: readings first, then these limits, then the policies' tolerances about them.
+
+        Raises:
+            UsageError: an option names something unknown, or a limit cannot be set so.
+        """
         name = trial.upper() if trial else self.default_trial()
         graph = self.trial_graph(name)
         for s, p, o in self._ontology.triples((None, SARC.convertsTo, None)):
@@ -198,10 +212,11 @@ class KnowledgeBase:
             for triple in self._ontology.triples((o, None, None)):
                 graph.add(triple)
         chosen = apply_readings(graph, readings or {})
+        limits = apply_relaxations(graph, relaxed or {})
         apply_policies(graph, policies or {})
         set_here = (*(policies or {}).items(), *(readings or {}).items())
-        changed = tuple(f"{name}={value}" for name, value in set_here)
-        return compile_trial(graph, self.terms, chosen, changed)
+        changed = (*(f"{name}={value}" for name, value in set_here), *(r.change for r in limits))
+        return compile_trial(graph, self.terms, chosen, changed, limits)
 
     def default_trial(self) -> str:
         """Return the id of the only trial there is.
@@ -229,6 +244,7 @@ class KnowledgeBase:
         *,
         policies: Mapping[str, str] | None = None,
         readings: Mapping[str, str] | None = None,
+        relaxed: Mapping[str, str] | None = None,
         name: str = "pyshacl",
     ) -> tuple[Trial, ShaclEngine]:
         """Return the compiled trial and a processor loaded with it; kept for the next call."""
@@ -236,11 +252,12 @@ class KnowledgeBase:
             trial,
             tuple(sorted((policies or {}).items())),
             tuple(sorted((readings or {}).items())),
+            tuple(sorted((relaxed or {}).items())),
             name,
         )
         if key not in self._engines:
             ensure_checked(self, trial.upper() if trial else self.default_trial())
-            compiled = self.compile(trial, policies=policies, readings=readings)
+            compiled = self.compile(trial, policies=policies, readings=readings, relaxed=relaxed)
             self._engines[key] = (
                 compiled,
                 ShaclEngine(compiled, self.root / "shapes" / "components", name),
@@ -396,6 +413,7 @@ class KnowledgeBase:
         attested: Mapping[str, str] | None = None,
         policies: Mapping[str, str] | None = None,
         readings: Mapping[str, str] | None = None,
+        relaxed: Mapping[str, str] | None = None,
         engine: str = "pyshacl",
         only: str | None = None,
         omop: str | None = None,
@@ -409,12 +427,15 @@ class KnowledgeBase:
 
         ``entry_date`` (for all) or ``entry_dates`` (patient to date) give what the data do not
         say; a date in the data wins over ``entry_date`` and must agree with ``entry_dates``.
-        ``only``: ``eligibility`` or ``treatment``.
+        ``only``: ``eligibility`` or ``treatment``. ``relaxed``: see :meth:`compile`; reports say of
+        every such limit that it is not the protocol's.
         Raises:
             UsageError: an option names something unknown.
             RuleBaseError: the rule base is broken.
         """
-        compiled, processor = self.engine(trial, policies=policies, readings=readings, name=engine)
+        compiled, processor = self.engine(
+            trial, policies=policies, readings=readings, relaxed=relaxed, name=engine
+        )
         complete = tuple(complete)
         self.scopes(complete)
         day = option_date("--as-of", as_of)

@@ -64,6 +64,21 @@ def message_text(
     ground: Explanation,
     missing: tuple[str, ...],
 ) -> str:
+    """Return what came out, in one sentence. The words of a rule may name the protocol's limit, so
+    an outcome by another one says which."""
+    text = _message(prepared, clause, outcome, ground, missing)
+    if clause.relaxed and outcome is not Outcome.UNDETERMINED:
+        return f"{text} [relaxed: {', '.join(clause.relaxed)}]"
+    return text
+
+
+def _message(
+    prepared: Prepared,
+    clause: Clause,
+    outcome: Outcome,
+    ground: Explanation,
+    missing: tuple[str, ...],
+) -> str:
     if outcome is Outcome.FAIL:
         found = "; ".join(_found(prepared, i) for i in ground.evidence[:3])
         if not found and ground.answers:
@@ -153,7 +168,7 @@ def settling_text(prepared: Prepared, scope: str, window: str) -> str:
 def rests_on(
     prepared: Prepared, clause: Clause, outcome: Outcome, ground: Explanation
 ) -> tuple[str, ...]:
-    out: dict[str, None] = {}
+    out = {f"relaxed: {limit}": None for limit in clause.relaxed}
     if ground.statement is not None:
         out[f"statement: {ground.statement.text}"] = None
     if ground.answers and outcome is not Outcome.UNDETERMINED:

@@ -60,6 +60,8 @@ def clause_line(trial: Trial, terms: Terminology, clause: Clause) -> str:
     text = f"{clause.component} {_role(trial, terms, clause.role, clause.unit)}"
     if clause.second is not None and clause.gap is not None:
         text += f" with {_role(trial, terms, clause.second, clause.unit)}, {clause.gap[0]} to {clause.gap[1]} min apart"
+    if clause.relaxed:
+        text += f" [relaxed: {', '.join(clause.relaxed)}]"
     return text
 
 
@@ -127,7 +129,11 @@ def render_rule(trial: Trial, terms: Terminology, rule: str, folder: Path) -> st
             ],
         )
     if clause is not None:
-        _section(lines, "The rule", [clause_line(trial, terms, clause)], wrap=False)
+        body = [clause_line(trial, terms, clause)]
+        if clause.limits:
+            limits = [f"--relax {clause.id}:{n}={x}" for n, x in clause.limits.items()]
+            body.append("to try another limit: " + " ".join(limits))
+        _section(lines, "The rule", body, wrap=False)
     elif criterion is not None:
         _section(lines, "The rule", _tree(trial, terms, criterion.root, 0), wrap=False)
     if criterion is not None and criterion.due:
@@ -150,7 +156,8 @@ def render_rule(trial: Trial, terms: Terminology, rule: str, folder: Path) -> st
         _section(lines, "What it needs", needs)
     cases = read_cases(folder, iri)
     if cases:
-        _section(lines, f"Cases ({len(cases)})", [f"{o:<20} {n}: {b}" for n, o, b in cases])
+        of = "; by the limits as written" if clause is not None and clause.relaxed else ""
+        _section(lines, f"Cases ({len(cases)}{of})", [f"{o:<20} {n}: {b}" for n, o, b in cases])
     _section(
         lines,
         "If it is not kept to" if trial.course is not None else "If it does not pass",

@@ -129,6 +129,10 @@ class _Page:
         self.paint(word, a.verdict.value)
         if a.treatment is not None:
             self.conclusion(a.treatment)
+        if a.provenance is not None and a.provenance.relaxed:
+            limits = ", ".join(a.provenance.relaxed)
+            self.paragraph("RELAXED", f"not by the protocol's limits: {limits}", indent="  ")
+            self.paint("RELAXED", "warning")
 
     def conclusion(self, treatment: TreatmentAssessment) -> None:
         """Write what the treatment rules come to."""

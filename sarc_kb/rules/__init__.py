@@ -26,6 +26,7 @@ from sarc_kb.rules.model import (
     Policy,
     Qualifier,
     Question,
+    Relaxation,
     Requirement,
     Role,
     Selection,
@@ -34,7 +35,7 @@ from sarc_kb.rules.model import (
     Trial,
     Window,
 )
-from sarc_kb.rules.options import apply_policies, apply_readings
+from sarc_kb.rules.options import apply_policies, apply_readings, apply_relaxations
 
 __all__ = [
     "ANY",
@@ -57,6 +58,7 @@ __all__ = [
     "Policy",
     "Qualifier",
     "Question",
+    "Relaxation",
     "Requirement",
     "Role",
     "Selection",
@@ -66,5 +68,6 @@ __all__ = [
     "Window",
     "apply_policies",
     "apply_readings",
+    "apply_relaxations",
     "compile_trial",
 ]

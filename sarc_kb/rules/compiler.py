@@ -37,6 +37,7 @@ from sarc_kb.rules.model import (
     Policy,
     Qualifier,
     Question,
+    Relaxation,
     Requirement,
     Role,
     Selection,
@@ -53,21 +54,24 @@ def compile_trial(
     terms: Terminology,
     readings: tuple[tuple[str, str], ...],
     changed: tuple[str, ...] = (),
+    relaxed: Iterable[Relaxation] = (),
 ) -> Trial:
     """Return the compiled rule base of the one trial in ``graph`` (terms of the ontology included).
 
-    ``readings`` are those in force, ``changed`` says what the caller set.
+    ``readings`` are those in force, ``changed`` says what the caller set; the clauses whose limits
+    were ``relaxed`` say so.
 
     Raises:
         RuleBaseError: something a rule names does not exist, or a rule has no readable form.
     """
-    return _Compiler(graph, terms).run(readings, changed)
+    return _Compiler(graph, terms, relaxed).run(readings, changed)
 
 
 class _Compiler:
-    def __init__(self, graph: Graph, terms: Terminology) -> None:
+    def __init__(self, graph: Graph, terms: Terminology, relaxed: Iterable[Relaxation]) -> None:
         self.graph = graph
         self.terms = terms
+        self.relaxed = tuple(relaxed)
         self.faults: list[Finding] = []
         self.needed_sets: set[str] = set()
 
@@ -419,6 +423,7 @@ class _Compiler:
             unit=self.text(node, SARC.unit),
             criterion=criterion,
             text=self._text(node),
+            relaxed=tuple(r.text for r in self.relaxed if r.iri == str(node)),
         )
 
     def _named(self, node: Node, predicate: URIRef) -> str:

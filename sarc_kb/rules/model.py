@@ -16,6 +16,11 @@ EVER = str(SARC.Ever)
 NOT_ATTESTABLE = str(SARC.NotAttestable)
 COMPONENTS = ("latest", "some", "none", "noPair", "eachHas", "attested")
 PAIRS = ("noPair", "eachHas")
+BOUNDS = ("atLeast", "moreThan", "atMost", "lessThan")
+PAIRED_BOUNDS = tuple(f"paired{name[0].upper()}{name[1:]}" for name in BOUNDS)
+GAP = ("gapFrom", "gapTo")
+LIMITS = (*BOUNDS, *PAIRED_BOUNDS, *GAP)
+"""The numbers that a clause may carry, by the local names of their properties."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,15 @@ class Bounds:
             b is not None for b in (self.at_least, self.more_than, self.at_most, self.less_than)
         )
 
+    @property
+    def empty(self) -> bool:
+        """Whether no number lies inside."""
+        least = max((b for b in (self.at_least, self.more_than) if b is not None), default=None)
+        most = min((b for b in (self.at_most, self.less_than) if b is not None), default=None)
+        if least is None or most is None:
+            return False
+        return least > most or (least == most and most in (self.more_than, self.less_than))
+
     def text(self, unit: str) -> str:
         """Return the limits as people write them."""
         parts = [
@@ -169,7 +183,10 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """One constraint of one component. ``second`` and the gap belong to the pair components."""
+    """One constraint of one component. ``second`` and the gap belong to the pair components.
+
+    ``relaxed``: what the caller set in place of the protocol's limits, in words.
+    """
 
     iri: str
     id: str
@@ -182,6 +199,19 @@ class Clause:
     unit: str
     criterion: str
     text: Text
+    relaxed: tuple[str, ...] = ()
+
+    @property
+    def limits(self) -> dict[str, str]:
+        """The numbers it carries, by the local names of their properties."""
+        found: dict[str, str] = {}
+        for role, names in ((self.role, BOUNDS), (self.second, PAIRED_BOUNDS)):
+            if role is not None:
+                b = role.bounds
+                numbers = (b.at_least, b.more_than, b.at_most, b.less_than)
+                found |= {n: f"{x:f}" for n, x in zip(names, numbers, strict=True) if x is not None}
+        gap = (str(minutes) for minutes in self.gap or ())
+        return found | dict(zip(GAP, gap, strict=False))
 
     @property
     def component_iri(self) -> str:
@@ -370,6 +400,27 @@ class Policy:
     label: str
     parameter: str | None
     value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Relaxation:
+    """A limit of the clause ``iri`` that the caller set, and what it ``was``."""
+
+    iri: str
+    clause: str
+    parameter: str
+    number: str
+    was: str
+
+    @property
+    def text(self) -> str:
+        """What the clause says of it."""
+        return f"{self.parameter} {self.number} instead of {self.was}"
+
+    @property
+    def change(self) -> str:
+        """What a report says that the caller set."""
+        return f"relax: {self.clause}:{self.parameter}={self.number} (was {self.was})"
 
 
 @dataclass(frozen=True, slots=True)
