@@ -364,20 +364,7 @@ class KnowledgeBase:
         except UsageError:
             raise
         except Exception as bug:
-            # One record must never stop a cohort; what went wrong is told without its values.
-            where = traceback.extract_tb(bug.__traceback__)[-1]
-            return _not_judged(
-                record,
-                trial,
-                Finding(
-                    "ENGINE005",
-                    "error",
-                    record.origin,
-                    f"{type(bug).__name__} in {Path(where.filename).name}:{where.lineno}",
-                    "the program failed on this record; a failure is never a verdict",
-                    "report it with these two names; the other patients are not touched",
-                ),
-            )
+            return _not_judged(record, trial, bug_finding(record, bug))
 
     def _assess_treatment(
         self,
@@ -559,6 +546,19 @@ class KnowledgeBase:
                 )
             answers[names[name]] = str(words[word.lower()])
         return answers
+
+
+def bug_finding(record: PatientRecord, bug: Exception) -> Finding:
+    """Return what went wrong on one record, which must never stop a cohort, without its values."""
+    where = traceback.extract_tb(bug.__traceback__)[-1]
+    return Finding(
+        "ENGINE005",
+        "error",
+        record.origin,
+        f"{type(bug).__name__} in {Path(where.filename).name}:{where.lineno}",
+        "the program failed on this record; a failure is never a verdict",
+        "report it with these two names; the other patients are not touched",
+    )
 
 
 def with_entry_dates(

@@ -65,10 +65,24 @@ def matches(inputs: Inputs) -> Table:
     taken = joined.degree >= 1
     fits = (joined.accepted == 2) & (joined.lo >= joined.least) & (joined.hi <= joined.most)
     surely = joined.degree == 2
-    may = (
-        taken & (joined.accepted >= 1) & (joined.hi >= joined.least) & (joined.lo <= joined.most)
+    may = taken & (joined.accepted >= 1) & (joined.hi >= joined.least) & (joined.lo <= joined.most)
+    inside = (joined.lo >= joined.least) & (joined.hi <= joined.most)
+    overlaps = (joined.hi >= joined.least) & (joined.lo <= joined.most)
+    # Why the fact does not decide, if it does not; `sarc_kb.explain.doubt_kind` says the same.
+    doubt_kind = ibis.cases(
+        (joined.bounded & (joined.problem != NO_DOUBT), joined.problem),
+        (joined.doubt != NO_DOUBT, joined.doubt),
+        (joined.bounded & overlaps & ~inside, _VALUE),
+        else_=_CONFLICT,
+    ).cast("int32")
+    return joined.mutate(
+        taken=taken,
+        surely=surely,
+        fits=fits,
+        sure=surely & fits,
+        may=may,
+        doubt_kind=doubt_kind,
     )
-    return joined.mutate(taken=taken, surely=surely, fits=fits, sure=surely & fits, may=may)
 
 
 def decide(matched: Table) -> Table:
@@ -125,7 +139,8 @@ def paired(matched: Table) -> Table:
     """Return each first of a pair with each second that there may be (none: nulls), and ``gap``,
     the degree to which the second lies within the gap."""
     rows = matched.filter((matched.component >= _NO_PAIR) & matched.may)
-    columns = ["pid", "test", "fact", "first_minute", "last_minute", "sure", "sourced", "source"]
+    columns = ["pid", "test", "fact", "first_minute", "last_minute"]
+    columns += ["sure", "sourced", "source", "doubt_kind"]
     first = rows.filter(rows.role == 0).select(*columns, "component", "gap_from", "gap_to")
     second = rows.filter(rows.role == 1).select(
         "pid", "test", **{f"second_{name}": rows[name] for name in columns[2:]}
@@ -194,6 +209,113 @@ def _true(condition: Column) -> Column:
     return ibis.coalesce(condition, False)
 
 
+def evidence(matched: Table, decided: Table) -> Table:
+    """Return, for each patient and test that some fact speaks to, the sources of the deciding facts
+    (``failed_by`` where the record refutes the clause, ``rests_on`` where it does not), ``doubts``,
+    a bit for each kind of doubt about them, and ``near``: a fact lies outside the window.
+
+    `sarc_kb.explain` selects the same facts for one patient.
+    """
+    rows = _deciding(matched, decided)
+    for more in (_deciding_pairs(matched, decided), _partners_of_each(matched)):
+        rows = rows.union(more)
+    # A fact may stand in a pair as the first and as the second; its doubt is that of the first.
+    facts = rows.group_by(["pid", "test", "fact", "source"]).agg(
+        if_failed=rows.if_failed.any(),
+        if_not=rows.if_not.any(),
+        near=rows.near.any(),
+        first_doubt=rows.doubt_kind.max(where=rows.role == 0),
+        any_doubt=rows.doubt_kind.max(),
+    )
+    doubt = ibis.coalesce(facts.first_doubt, facts.any_doubt)
+    named = facts.source != ""
+    doubts = [
+        ibis.ifelse((doubt == kind).any(where=facts.if_not), 1 << kind, 0)
+        for kind in range(len(KINDS))
+    ]
+    return facts.group_by(["pid", "test"]).agg(
+        failed_by=facts.source.collect(where=facts.if_failed & named, distinct=True),
+        rests_on=facts.source.collect(where=facts.if_not & named, distinct=True),
+        doubts=ibis.coalesce(reduce(lambda x, y: x + y, doubts), 0).cast("int64"),
+        near=facts.near.any(),
+    )
+
+
+_EVIDENCE = ("pid", "test", "fact", "source", "role", "if_failed", "if_not", "doubt_kind", "near")
+
+
+def _deciding(matched: Table, decided: Table) -> Table:
+    told = decided.select("pid", "test", "newest", "against", proves=decided["for"])
+    rows = matched.filter(matched.component <= _NONE).join(told, ["pid", "test"])
+    latest = rows.component == _LATEST
+    has_sure = ibis.ifelse(rows.component == _NONE, rows.against, rows.proves)
+    at_the_end = rows.newest.isnull() | (rows.last_minute >= rows.newest)
+    deciding = ibis.ifelse(
+        latest, rows.taken & at_the_end, ibis.ifelse(has_sure, rows.sure, rows.may)
+    )
+    open_ = ibis.ifelse(latest, ~(rows.against | rows.proves), ~has_sure)
+    return rows.mutate(
+        if_failed=deciding,
+        if_not=deciding,
+        doubt_kind=_doubt(open_, rows.doubt_kind),
+        near=latest & (rows.degree == 0),
+    ).select(*_EVIDENCE)
+
+
+def _deciding_pairs(matched: Table, decided: Table) -> Table:
+    pairs = paired(matched)
+    rows = pairs.filter(pairs.component == _NO_PAIR).join(
+        decided.select("pid", "test", "against"), ["pid", "test"]
+    )
+    in_pair = ibis.ifelse(rows.against, _true(rows.surely_paired), rows.gap >= 1)
+    rows = rows.mutate(if_failed=in_pair, if_not=in_pair, near=ibis.literal(False))
+    rows = rows.filter(rows.if_not)
+    first = rows.mutate(
+        role=ibis.literal(0, "int32"), doubt_kind=_doubt(~rows.against, rows.doubt_kind)
+    )
+    second = rows.mutate(
+        fact=rows.second_fact,
+        source=rows.second_source,
+        role=ibis.literal(1, "int32"),
+        doubt_kind=_doubt(~rows.against, rows.second_doubt_kind),
+    )
+    return first.select(*_EVIDENCE).union(second.select(*_EVIDENCE))
+
+
+def _partners_of_each(matched: Table) -> Table:
+    """Return the evidence of `eachHas`: those without a partner if that refutes it, else all."""
+    pairs = paired(matched)
+    pairs = pairs.filter(pairs.component == _EACH_HAS)
+    firsts = pairs.group_by(["pid", "test", "fact", "source"]).agg(
+        sure=pairs.sure.any(),
+        doubt_kind=pairs.doubt_kind.max(),
+        may_have=(pairs.gap >= 1).any(),
+        has=_true(pairs.has_sure).any(),
+    )
+    first = firsts.mutate(
+        role=ibis.literal(0, "int32"),
+        if_failed=firsts.sure & ~firsts.may_have,
+        if_not=ibis.literal(True),
+        doubt_kind=_doubt(~firsts.has, firsts.doubt_kind),
+        near=ibis.literal(False),
+    )
+    partners = pairs.filter(pairs.gap >= 1)
+    second = partners.mutate(
+        fact=partners.second_fact,
+        source=partners.second_source,
+        role=ibis.literal(1, "int32"),
+        if_failed=ibis.literal(False),
+        if_not=ibis.literal(True),
+        doubt_kind=ibis.literal(NO_DOUBT, "int32"),
+        near=ibis.literal(False),
+    )
+    return first.select(*_EVIDENCE).union(second.select(*_EVIDENCE))
+
+
+def _doubt(condition: Column, kind: Column) -> Column:
+    return ibis.ifelse(condition, kind, NO_DOUBT).cast("int32")
+
+
 def words(decided: Table, tests: Table, plan: Plan) -> Table:
     """Return a row for each patient, frame and variant (`BASE`: for all) with the bits of its
     clauses, columns such as ``against_0``."""
@@ -211,7 +333,7 @@ def words(decided: Table, tests: Table, plan: Plan) -> Table:
     return placed.group_by(["pid", "frame", "variant"]).agg(**bits)
 
 
-def readings(inputs: Inputs, packed: Table, plan: Plan, frame: Frame) -> Table:
+def readings(inputs: Inputs, packed: Table, frame: Frame) -> Table:
     """Return a row for each patient and variant of ``frame`` with the words of both readings:
     ``refuted_0``, ``proven_0`` …, those by the record alone (``by_record_refuted_0`` …), and the
     standing."""

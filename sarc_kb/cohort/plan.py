@@ -52,11 +52,13 @@ class Test:
 
 @dataclass(frozen=True)
 class Frame:
-    """One part of a trial with its variants; the first of them prepares for all."""
+    """One part of a trial with its variants; the first of them prepares for all. ``of``: the whole
+    trials that the variants are parts of; ``names``: what outputs call those."""
 
     number: int
     variants: tuple[Trial, ...]
     names: tuple[str, ...]
+    of: tuple[Trial, ...]
 
     @property
     def part(self) -> Trial:
@@ -151,16 +153,17 @@ class Plan:
 
     def __init__(self, trials: Mapping[str, Trial], *, only: str | None = None) -> None:
         """``trials`` by the name that outputs give them; ``only``: eligibility or treatment."""
-        groups: dict[str, list[tuple[str, Trial]]] = {}
+        groups: dict[str, list[tuple[Trial, str, Trial]]] = {}
         for name, trial in trials.items():
             for part in trial.parts:
                 if only and (part.course is not None) != (only == "treatment"):
                     continue
-                groups.setdefault(preparation_of(part), []).append((name, part))
+                groups.setdefault(preparation_of(part, trial), []).append((part, name, trial))
         self.frames = tuple(
-            Frame(number, tuple(p for _, p in members), tuple(n for n, _ in members))
+            Frame(number, *zip(*members, strict=True))
             for number, members in enumerate(groups.values())
         )
+        self.names = tuple(trials)
         self.tests = tuple(t for frame in self.frames for t in _tests(frame))
 
     @property
@@ -175,13 +178,18 @@ class Plan:
     @cached_property
     def preparation(self) -> str:
         """A name for all that preparing depends on: prepared facts of another name are of no use."""
-        keys = [preparation_of(frame.part) for frame in self.frames]
+        keys = [preparation_of(frame.part, frame.of[0]) for frame in self.frames]
         return hashlib.sha256("\n".join(keys).encode()).hexdigest()
 
 
-def preparation_of(part: Trial) -> str:
-    """Return a name for all of a part but the limits of its clauses, its texts, and names of what a
-    caller set: parts of one name prepare a patient alike and join outcomes alike."""
+def preparation_of(part: Trial, whole: Trial) -> str:
+    """Return a name for all of a part of ``whole`` but the limits of its clauses, its texts, and
+    names of what a caller set: parts of one name prepare a patient alike and join outcomes alike.
+
+    The clauses on eligibility that a treatment rule judges again are looked at while preparing, so
+    that their limits count.
+    """
+    compared = tuple(whole.clauses[c.compares] for c in part.criteria if c.compares is not None)
     unlimited = {
         iri: (
             clause.component,
@@ -200,6 +208,7 @@ def preparation_of(part: Trial) -> str:
     joins = tuple(replace(join, label="") for join in part.joins.values())
     content = (
         part.iri,
+        tuple((clause.iri, *roles_of(clause)) for clause in compared),
         rules,
         tuple(unlimited.items()),
         joins,

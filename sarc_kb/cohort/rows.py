@@ -30,6 +30,9 @@ all that clauses can tell of a fact but its number and its time."""
 FactRow = tuple[int, Profile, float, float, int, int, str]
 """Number of the fact, profile, least and greatest value, first and last minute, sources."""
 
+AnswerRow = tuple[int, int, str]
+"""Frame, slot of the clause (or -1 less the number of the criterion) and sources of an answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -52,6 +55,7 @@ class PatientRows:
 
     facts: list[FactRow] = field(default_factory=list)
     standing: list[Standing] = field(default_factory=list)
+    answers: list[AnswerRow] = field(default_factory=list)
 
 
 def rows_of(
@@ -83,6 +87,7 @@ def rows_of(
             )
         )
     rows.standing.append(_standing(prepared, frame, at_entry))
+    rows.answers += _answers(prepared, frame)
 
 
 def _marks(prepared: Prepared, frame: Frame, item: Item) -> tuple[Mark, ...]:
@@ -103,6 +108,21 @@ def _marks(prepared: Prepared, frame: Frame, item: Item) -> tuple[Mark, ...]:
         doubt = standing_doubt(prepared, item, role) if degree else ""
         marks.append((number, degree, accepted, KINDS.index(doubt) if doubt else NO_DOUBT))
     return tuple(marks)
+
+
+def _answers(prepared: Prepared, frame: Frame) -> list[AnswerRow]:
+    found: list[AnswerRow] = []
+    for slot, clause in enumerate(frame.clauses):
+        if clause.attestable:
+            # A denial stands before an answer that clears, as in `sarc_kb.explain`.
+            given = prepared.denied.get(clause.iri) or prepared.cleared.get(clause.iri) or ()
+            if clause.component == "attested":
+                given = prepared.cleared.get(clause.iri) or prepared.denied.get(clause.iri) or ()
+            found += [(frame.number, slot, ", ".join(a.item.sources)) for a in given]
+    for number, rule in enumerate(frame.criteria):
+        given = prepared.denied.get(rule.iri, ())
+        found += [(frame.number, -1 - number, ", ".join(a.item.sources)) for a in given]
+    return found
 
 
 def _standing(prepared: Prepared, frame: Frame, at_entry: Prepared | None) -> Standing:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
@@ -38,6 +37,10 @@ PATIENTS = pa.schema(
         ("error_fix", pa.string()),
     ]
 )
+ANSWERS = pa.schema(
+    [("pid", pa.int64()), ("frame", pa.int32()), ("slot", pa.int32()), ("source", pa.string())]
+)
+"""Answers of people, by the clause or (slots below 0) the criterion that they clear or deny."""
 PROFILE_TESTS = pa.schema(
     [
         ("profile", pa.int32()),
@@ -94,17 +97,8 @@ class Profiles:
     def __len__(self) -> int:
         return len(self._numbers)
 
-    def __iter__(self) -> Iterable[Profile]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Profile]:
         return iter(self._numbers)
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """The tables of some patients; profiles are numbered by the `Profiles` they were made with."""
-
-    patients: pa.Table
-    facts: pa.Table
-    standing: pa.Table
 
 
 def facts_table(rows: Iterable[tuple[int, PatientRows]], profiles: Profiles) -> pa.Table:
@@ -116,6 +110,13 @@ def facts_table(rows: Iterable[tuple[int, PatientRows]], profiles: Profiles) -> 
             for column, value in zip(columns, row, strict=True):
                 column.append(value)
     return pa.table(columns, schema=FACTS)
+
+
+def answers_table(rows: Iterable[tuple[int, PatientRows]]) -> pa.Table:
+    """Return the answers of patients, each given with its number."""
+    found = [(pid, *answer) for pid, patient in rows for answer in patient.answers]
+    columns: list[list[object]] = [[row[k] for row in found] for k in range(len(ANSWERS))]
+    return pa.table(columns, schema=ANSWERS)
 
 
 def standing_table(rows: Iterable[tuple[int, PatientRows]], plan: Plan) -> pa.Table:

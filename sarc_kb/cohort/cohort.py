@@ -1,0 +1,163 @@
+"""A prepared cohort in an engine: the plan run once, and tables to read from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from sarc_kb.cohort import outputs
+from sarc_kb.cohort.backends import Backend
+from sarc_kb.cohort.evaluate import Inputs, Table, decide, evidence, matches, readings, words
+from sarc_kb.cohort.plan import Frame, Plan
+from sarc_kb.cohort.tables import Profiles, profile_tests, tests_table, variants_table
+
+
+class Cohort:
+    """Outcomes of every patient, under every trial of the plan.
+
+    Args:
+        tables: ``patients``, ``facts``, ``standing`` and ``answers`` as tables of the backend.
+        with_evidence: gather evidence and missing data for the rows of clauses.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        plan: Plan,
+        profiles: Profiles,
+        tables: Mapping[str, Table],
+        *,
+        with_evidence: bool = True,
+    ) -> None:
+        self.backend, self.plan = backend, plan
+        self.patients, self.answers = tables["patients"], tables["answers"]
+        self.inputs = Inputs(
+            facts=tables["facts"],
+            standing=tables["standing"],
+            profile_tests=backend.load("profile_tests", profile_tests(plan, profiles)),
+            tests=backend.load("tests", tests_table(plan)),
+            variants=backend.load("variants", variants_table(plan)),
+        )
+        matched = matches(self.inputs)
+        decided = decide(matched)
+        self.found: Table | None = None
+        if with_evidence:
+            decided = backend.keep("decided", decided)
+            self.found = backend.keep("found", evidence(matched, decided))
+        packed = backend.keep("packed", words(decided, self.inputs.tests, plan))
+        self.judged: dict[int, Table] = {
+            frame.number: backend.keep(
+                f"judged_{frame.number}",
+                outputs.judged(readings(self.inputs, packed, frame), frame),
+            )
+            for frame in plan.frames
+        }
+
+    # -- rows ----------------------------------------------------------------------------------
+    def patient_rows(self, names: Iterable[str] | None = None) -> Table:
+        """Return a row for each patient and trial; ``names``: those trials alone."""
+        wanted = set(self.plan.names if names is None else names)
+        found: Table | None = None
+        for number, (eligibility, treatment) in enumerate(self._pairs()):
+            trials = [
+                (name, *(f.names.index(name) if f else 0 for f in (eligibility, treatment)))
+                for name in self.plan.names
+                if name in wanted
+                and all(f is None or name in f.names for f in (eligibility, treatment))
+            ]
+            if not trials:
+                continue
+            columns = zip(*trials, strict=True)
+            table = self.backend.load(
+                f"trials_{number}_{len(wanted)}",
+                pa.table(
+                    dict(
+                        zip(
+                            ("trial", "eligibility_variant", "treatment_variant"),
+                            columns,
+                            strict=True,
+                        )
+                    ),
+                    schema=_TRIALS,
+                ),
+            )
+            rows = outputs.patient_rows(
+                self.patients, self._of(eligibility), self._of(treatment), table
+            )
+            found = rows if found is None else found.union(rows)
+        assert found is not None
+        return found
+
+    def _of(self, frame: Frame | None) -> tuple[Table, Frame] | None:
+        return None if frame is None else (self.judged[frame.number], frame)
+
+    def _pairs(self) -> list[tuple[Frame | None, Frame | None]]:
+        """Return the pairs of frames on eligibility and treatment that some trial consists of."""
+        pairs: dict[tuple[int | None, int | None], tuple[Frame | None, Frame | None]] = {}
+        for name in self.plan.names:
+            own = [f for f in self.plan.frames if name in f.names]
+            first = next((f for f in own if not f.is_treatment), None)
+            second = next((f for f in own if f.is_treatment), None)
+            key = (first.number if first else None, second.number if second else None)
+            pairs[key] = (first, second)
+        return list(pairs.values())
+
+    def frame(self, name: str, *, treatment: bool = False) -> tuple[Frame, int] | None:
+        """Return the frame of the trial ``name`` on eligibility or treatment and its variant."""
+        for frame in self.plan.frames:
+            if frame.is_treatment == treatment and name in frame.names:
+                return frame, frame.names.index(name)
+        return None
+
+    def rows_of(self, name: str, *, treatment: bool = False) -> tuple[Frame, Table] | None:
+        """Return the frame of the trial ``name`` and its judged rows."""
+        found = self.frame(name, treatment=treatment)
+        if found is None:
+            return None
+        frame, variant = found
+        table = self.judged[frame.number]
+        return frame, table.filter(table.variant == variant)
+
+    def clause_rows(self) -> Table:
+        """Return a row for each patient, trial and clause; a criterion that an answer denies as a
+        whole has a row without a clause."""
+        clauses = self.backend.load("clauses", outputs.clauses_table(self.plan))
+        rules = self.backend.load("rules", outputs.rules_table(self.plan))
+        missing = self.backend.load("missing", outputs.missing_table())
+        found: Table | None = None
+        for frame in self.plan.frames:
+            table = self.judged[frame.number]
+            rows = outputs.clause_rows(table, frame, clauses, self.found, self.answers, missing)
+            refused = outputs.refused_rows(table, frame, rules, self.answers)
+            for more in (rows, refused):
+                found = more if found is None else found.union(more)
+        assert found is not None
+        people = self.patients.select("pid", "patient")
+        return found.join(people, "pid").select("pid", "slot", *outputs.CLAUSE_COLUMNS)
+
+    def dicts(self, expression: Any) -> Iterator[dict[str, Any]]:
+        """Yield the rows of an expression."""
+        for batch in self.backend.batches(expression):
+            yield from batch.to_pylist()
+
+    def counts(self, table: Table, key: str) -> dict[Any, int]:
+        """Return how many rows have each value of a column."""
+        grouped = table.group_by(key).agg(rows=table.count())
+        return {row[key]: int(row["rows"]) for row in self.dicts(grouped)}
+
+    def sums(self, table: Table, columns: Mapping[str, Any]) -> dict[str, int]:
+        """Return the number of rows for which each condition holds."""
+        asked = {name: condition.cast("int64").sum() for name, condition in columns.items()}
+        (row,) = self.dicts(table.aggregate(**asked))
+        return {name: int(row[name] or 0) for name in columns}
+
+
+_TRIALS = pa.schema(
+    [
+        ("trial", pa.string()),
+        ("eligibility_variant", pa.int32()),
+        ("treatment_variant", pa.int32()),
+    ]
+)

@@ -1,0 +1,380 @@
+"""Prepare the patients of a cohort in worker processes, into parts on disk.
+
+A part is a folder that appears whole or not at all; an interrupted run goes on after the last one.
+One bad record costs that patient: whatever fails on it becomes its row.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sarc_kb.cohort.plan import Plan
+from sarc_kb.cohort.rows import PatientRows, Profile, rows_of
+from sarc_kb.cohort.tables import (
+    ANSWERS,
+    FACTS,
+    PATIENTS,
+    Profiles,
+    answers_table,
+    facts_table,
+    standing_schema,
+    standing_table,
+)
+from sarc_kb.dates import PartialDate
+from sarc_kb.errors import EngineError, Finding, InputError, UsageError
+from sarc_kb.facts import PatientRecord
+from sarc_kb.kb import KnowledgeBase, bug_finding
+from sarc_kb.treatment import has_begun, last_day, may_have_begun
+
+PART = 1_000
+"""Patients a part."""
+_AHEAD = 2
+"""Parts a worker that wait for it, so that memory stays bounded."""
+_TABLES = ("patients", "facts", "standing", "answers")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a caller may set for preparing, as for one patient."""
+
+    as_of: PartialDate | None = None
+    complete: tuple[str, ...] = ()
+    attested: Mapping[str, str] = field(default_factory=dict)
+    only: str | None = None
+
+
+def patient_rows(
+    kb: KnowledgeBase, plan: Plan, record: PatientRecord, settings: Settings
+) -> PatientRows:
+    """Return the rows of one patient; `KnowledgeBase.assess_record` prepares the same way.
+
+    Raises:
+        InputError: the record cannot be judged.
+    """
+    rows = PatientRows()
+    for frame in plan.frames:
+        if not frame.is_treatment:
+            prepared = kb.prepare(
+                record,
+                frame.part,
+                as_of=settings.as_of,
+                complete=settings.complete,
+                attested=settings.attested,
+            )
+            rows_of(prepared, frame, rows)
+            continue
+        always = settings.only == "treatment"
+        whole = frame.of[0]
+        # A record that cannot be judged is told, with or without treatment.
+        at_entry = kb.prepare(record, whole, complete=settings.complete)
+        if not always and not may_have_begun(record, whole, kb.terms):
+            continue
+        as_of = settings.as_of or last_day(record)
+        course = kb.prepare(record, frame.part, as_of=as_of, complete=settings.complete)
+        if always or has_begun(course):
+            rows_of(course, frame, rows, at_entry)
+    return rows
+
+
+# -- one part, in a worker ---------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What a worker hands back: the tables, with profiles numbered by the list beside them."""
+
+    tables: Mapping[str, pa.Table]
+    profiles: Sequence[Profile]
+
+
+_worker: tuple[KnowledgeBase, Plan, Settings] | None = None
+
+
+def _start_worker(kb: KnowledgeBase, plan: Plan, settings: Settings) -> None:
+    global _worker  # noqa: PLW0603 - a process pool has no other way to keep what all tasks share
+    _worker = (kb, plan, settings)
+
+
+def _prepare_part(records: Sequence[PatientRecord], first: int) -> _Part:
+    assert _worker is not None
+    return prepare_part(*_worker, records, first)
+
+
+def prepare_part(
+    kb: KnowledgeBase,
+    plan: Plan,
+    settings: Settings,
+    records: Iterable[PatientRecord],
+    first: int = 0,
+    lost: Finding | None = None,
+) -> _Part:
+    """Return the tables of ``records``, whose numbers count from ``first``.
+
+    ``lost``: why they could not even be prepared; then all of them get that as their error.
+    """
+    profiles = Profiles()
+    found: list[tuple[int, PatientRows]] = []
+    patients: dict[str, list[object]] = {name: [] for name in PATIENTS.names}
+    for pid, record in enumerate(records, first):
+        error = lost
+        if error is None:
+            try:
+                found.append((pid, patient_rows(kb, plan, record, settings)))
+            except (InputError, EngineError) as failure:
+                error = failure.findings[0]
+            except Exception as bug:
+                error = bug_finding(record, bug)
+        row = (
+            pid,
+            record.label,
+            record.patient,
+            record.entry.text if record.entry else None,
+            record.origin,
+            *((error.code, error.where, error.found, error.fix) if error else (None,) * 4),
+        )
+        for column, value in zip(patients.values(), row, strict=True):
+            column.append(value)
+    return _Part(
+        {
+            "patients": pa.table(patients, schema=PATIENTS),
+            "facts": facts_table(found, profiles),
+            "standing": standing_table(found, plan),
+            "answers": answers_table(found),
+        },
+        tuple(profiles),
+    )
+
+
+# -- all parts ---------------------------------------------------------------------------------
+class PreparedStore:
+    """The parts of one cohort in a folder."""
+
+    def __init__(self, folder: Path, plan: Plan, made_with: Mapping[str, object]) -> None:
+        """Open the store in ``folder``, which is made if it is not there.
+
+        ``made_with``: everything that the parts depend on; a store of something else is refused.
+        Raises:
+            UsageError: the folder holds parts of another run.
+        """
+        self.folder, self.plan = folder, plan
+        self.profiles = Profiles()
+        manifest = {"preparation": plan.preparation, **made_with}
+        path = folder / "manifest.json"
+        if path.exists():
+            known = _read_json(path)
+            for name in sorted({*manifest, *known}):
+                if manifest.get(name) != known.get(name):
+                    raise _of_another_run(folder, name)
+            self.profiles = Profiles(_read_profiles(folder / "profiles.json"))
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            _write_whole(path, json.dumps(manifest, sort_keys=True, indent=1).encode())
+
+    @property
+    def parts(self) -> list[Path]:
+        return sorted(p for p in self.folder.glob("part-*") if p.is_dir())
+
+    def files(self, table: str) -> list[Path]:
+        """Return the files of one of the tables."""
+        return [part / f"{table}.parquet" for part in self.parts]
+
+    def add(self, number: int, part: _Part) -> None:
+        """Put a part into the store, whole or not at all."""
+        numbers = pa.array([self.profiles.number(p) for p in part.profiles], pa.int32())
+        facts = part.tables["facts"]
+        renumbered = pc.take(numbers, facts["profile"])
+        facts = facts.set_column(facts.schema.get_field_index("profile"), "profile", renumbered)
+        # Before the part, so that no part names a profile that is not there.
+        _write_whole(self.folder / "profiles.json", json.dumps(list(self.profiles)).encode())
+        target = self.folder / f"part-{number:06d}"
+        temporary = self.folder / f".{target.name}.{os.getpid()}"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        try:
+            for name in _TABLES:
+                table = facts if name == "facts" else part.tables[name]
+                pq.write_table(table, temporary / f"{name}.parquet", compression="zstd")
+            temporary.replace(target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def names(self, number: int) -> list[str] | None:
+        """Return the patients of a part, None where there is no such part yet."""
+        path = self.folder / f"part-{number:06d}" / "patients.parquet"
+        if not path.exists():
+            return None
+        names: list[str] = pq.read_table(path, columns=["patient_iri"])["patient_iri"].to_pylist()
+        return names
+
+    def schemas(self) -> dict[str, pa.Schema]:
+        return {
+            "patients": PATIENTS,
+            "facts": FACTS,
+            "standing": standing_schema(self.plan),
+            "answers": ANSWERS,
+        }
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads(path.read_bytes())
+    return found
+
+
+def _read_profiles(path: Path) -> Iterator[Profile]:
+    for frame, sourced, problem, marks in json.loads(path.read_bytes()) if path.exists() else ():
+        yield frame, sourced, problem, tuple(tuple(mark) for mark in marks)
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def _of_another_run(folder: Path, what: str) -> UsageError:
+    return UsageError(
+        Finding(
+            "USE044",
+            "error",
+            str(folder),
+            f"prepared patients of another run: {what} differs",
+            "what was prepared with other data, rules or options would be mixed up",
+            "run again without --resume, or name another folder",
+        )
+    )
+
+
+def prepare_all(
+    kb: KnowledgeBase,
+    plan: Plan,
+    settings: Settings,
+    records: Iterable[PatientRecord],
+    store: PreparedStore,
+    *,
+    workers: int,
+    size: int = PART,
+) -> Iterator[int]:
+    """Prepare ``records`` into ``store``; yield how many patients each finished part has.
+
+    Parts that are there already are not made again.
+    Raises:
+        UsageError: a part holds other patients than the records do.
+    """
+    pool: ProcessPoolExecutor | None = None
+    waiting: list[tuple[int, list[PatientRecord], Future[_Part]]] = []
+    todo = _chunks(records, size)
+    try:
+        for number, chunk in enumerate(todo):
+            there = store.names(number)
+            if there is not None:
+                if there != [record.patient for record in chunk]:
+                    raise _of_another_run(store.folder, f"the patients of part {number}")
+                yield len(chunk)
+                continue
+            if workers < 2:
+                store.add(number, prepare_part(kb, plan, settings, chunk, number * size))
+                yield len(chunk)
+                continue
+            if pool is None:
+                pool = _pool(workers, kb, plan, settings)
+            waiting.append((number, chunk, pool.submit(_prepare_part, chunk, number * size)))
+            if len(waiting) >= workers * _AHEAD:
+                pool = _finish(
+                    waiting.pop(0), waiting, pool, (kb, plan, settings), store, size, workers
+                )
+                yield size
+        while waiting and pool is not None:
+            done = waiting.pop(0)
+            pool = _finish(done, waiting, pool, (kb, plan, settings), store, size, workers)
+            yield len(done[1])
+    finally:
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
+
+
+def _chunks(records: Iterable[PatientRecord], size: int) -> Iterator[list[PatientRecord]]:
+    rest = iter(records)
+    while chunk := list(islice(rest, size)):
+        yield chunk
+
+
+def _pool(workers: int, *shared: Any) -> ProcessPoolExecutor:
+    # A forked worker has the knowledge base without loading it; elsewhere it is sent.
+    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
+    return ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context(method),
+        initializer=_start_worker,
+        initargs=shared,
+    )
+
+
+def _finish(
+    done: tuple[int, list[PatientRecord], Future[_Part]],
+    waiting: list[tuple[int, list[PatientRecord], Future[_Part]]],
+    pool: ProcessPoolExecutor,
+    shared: tuple[KnowledgeBase, Plan, Settings],
+    store: PreparedStore,
+    size: int,
+    workers: int,
+) -> ProcessPoolExecutor:
+    """Put a finished part into the store; return the pool to go on with.
+
+    Where a worker died, its part is prepared again, each patient in a process of its own: the one
+    that dies once more is named, the others are not touched.
+    """
+    number, chunk, future = done
+    try:
+        store.add(number, future.result())
+        return pool
+    except BrokenProcessPool:
+        pool.shutdown(cancel_futures=True)
+    found = [_alone(record, number * size + place, shared) for place, record in enumerate(chunk)]
+    store.add(number, _joined(found))
+    pool = _pool(workers, *shared)
+    waiting[:] = [(n, c, pool.submit(_prepare_part, c, n * size)) for n, c, _ in waiting]
+    return pool
+
+
+def _alone(record: PatientRecord, pid: int, shared: tuple[KnowledgeBase, Plan, Settings]) -> _Part:
+    with _pool(1, *shared) as pool:
+        try:
+            return pool.submit(_prepare_part, [record], pid).result()
+        except BrokenProcessPool:
+            lost = Finding(
+                "ENGINE006",
+                "error",
+                record.origin,
+                "the process that prepared this patient died",
+                "it ran out of memory or was stopped; the other patients are not touched",
+                "run with fewer workers or more memory; if it stays, report it",
+            )
+            return prepare_part(*shared, [record], pid, lost)
+
+
+def _joined(parts: Sequence[_Part]) -> _Part:
+    """Return one part made of several, its profiles numbered anew."""
+    profiles = Profiles()
+    tables: dict[str, list[pa.Table]] = {name: [] for name in _TABLES}
+    for part in parts:
+        numbers = pa.array([profiles.number(p) for p in part.profiles], pa.int32())
+        for name in _TABLES:
+            table = part.tables[name]
+            if name == "facts":
+                place = table.schema.get_field_index("profile")
+                renumbered = pc.take(numbers, table["profile"])
+                table = table.set_column(place, "profile", renumbered)
+            tables[name].append(table)
+    return _Part({n: pa.concat_tables(t) for n, t in tables.items()}, tuple(profiles))
