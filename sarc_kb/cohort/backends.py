@@ -257,6 +257,7 @@ class Spark:
         megabytes = bounded_memory(memory) >> 20
         settings: Mapping[str, str] = {
             "spark.ui.enabled": "false",
+            "spark.ui.showConsoleProgress": "false",
             "spark.sql.session.timeZone": "UTC",
             "spark.local.dir": str(scratch),
             "spark.driver.memory": f"{megabytes}m",

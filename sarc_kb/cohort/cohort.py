@@ -43,6 +43,7 @@ class Cohort:
         matched = matches(self.inputs)
         decided = decide(matched)
         self.found: Table | None = None
+        self._loaded = 0
         if with_evidence:
             decided = backend.keep("decided", decided)
             self.found = backend.keep("found", evidence(matched, decided))
@@ -54,6 +55,11 @@ class Cohort:
             )
             for frame in plan.frames
         }
+
+    def _load(self, name: str, table: pa.Table) -> Table:
+        """Return a small table in the backend, under a name that no other one has."""
+        self._loaded += 1
+        return self.backend.load(f"{name}_{self._loaded}", table)
 
     # -- rows ----------------------------------------------------------------------------------
     def patient_rows(self, names: Iterable[str] | None = None) -> Table:
@@ -70,8 +76,8 @@ class Cohort:
             if not trials:
                 continue
             columns = zip(*trials, strict=True)
-            table = self.backend.load(
-                f"trials_{number}_{len(wanted)}",
+            table = self._load(
+                f"trials_{number}",
                 pa.table(
                     dict(
                         zip(
@@ -120,12 +126,13 @@ class Cohort:
         table = self.judged[frame.number]
         return frame, table.filter(table.variant == variant)
 
-    def clause_rows(self) -> Table:
+    def clause_rows(self, names: Iterable[str] | None = None) -> Table:
         """Return a row for each patient, trial and clause; a criterion that an answer denies as a
-        whole has a row without a clause."""
-        clauses = self.backend.load("clauses", outputs.clauses_table(self.plan))
-        rules = self.backend.load("rules", outputs.rules_table(self.plan))
-        missing = self.backend.load("missing", outputs.missing_table())
+        whole has a row without a clause. ``names``: those trials alone."""
+        wanted = self.plan.names if names is None else tuple(names)
+        clauses = self._load("clauses", outputs.clauses_table(self.plan, wanted))
+        rules = self._load("rules", outputs.rules_table(self.plan, wanted))
+        missing = self._load("missing", outputs.missing_table())
         found: Table | None = None
         for frame in self.plan.frames:
             table = self.judged[frame.number]

@@ -46,13 +46,16 @@ CLAUSES = pa.schema(
 MISSING = pa.schema([("mask", pa.int64()), ("missing", pa.string())])
 
 
-def clauses_table(plan: Plan) -> pa.Table:
-    """Return the clauses of all frames and variants, with their places and names."""
+def clauses_table(plan: Plan, names: Iterable[str]) -> pa.Table:
+    """Return the clauses of the named trials, with their places and names."""
+    wanted = set(names)
     tests = {(t.frame, t.variant, t.slot): number for number, t in enumerate(plan.tests)}
     rows = []
     for frame in plan.frames:
         owner = {clause: rule.id for rule in frame.criteria for clause in rule.clauses}
         for variant, (part, name) in enumerate(zip(frame.variants, frame.names, strict=True)):
+            if name not in wanted:
+                continue
             for slot, clause in enumerate(part.clauses.values()):
                 test = tests.get((frame.number, BASE, slot))
                 if test is None:
@@ -211,6 +214,24 @@ def patient_rows(
     )
 
 
+PATIENT_COLUMNS = (
+    "patient",
+    "patient_iri",
+    "trial",
+    "entry_date",
+    "verdict",
+    "failed",
+    "undetermined",
+    "treatment",
+    "violated",
+    "treatment_undetermined",
+    "deviated",
+    "error",
+    "error_where",
+    "error_found",
+    "error_fix",
+    "origin",
+)
 _TOLD = (
     "failed",
     "undetermined",
@@ -400,13 +421,15 @@ RULES = pa.schema(
 )
 
 
-def rules_table(plan: Plan) -> pa.Table:
-    """Return the criteria of all frames and variants; their places are those of the answers that
+def rules_table(plan: Plan, names: Iterable[str]) -> pa.Table:
+    """Return the criteria of the named trials; their places are those of the answers that
     deny them as a whole."""
+    wanted = set(names)
     rows = [
         (frame.number, variant, -1 - number, name, rule.id)
         for frame in plan.frames
         for variant, name in enumerate(frame.names)
+        if name in wanted
         for number, rule in enumerate(frame.criteria)
     ]
     columns: list[list[object]] = [[row[k] for row in rows] for k in range(len(RULES))]

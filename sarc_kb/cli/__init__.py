@@ -42,9 +42,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     validate = commands.add_parser("validate", help="judge patients and report")
-    _source_options(validate)
-    _common(validate)
-    _mapping_options(validate)
+    source_options(validate)
+    common_options(validate)
+    mapping_options(validate)
     validate.add_argument(
         "--entry-date", metavar="DATE", help="study entry of patients whose data do not say it"
     )
@@ -88,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     rules = commands.add_parser("rules", help="list the rules of a trial")
-    _common(rules)
+    common_options(rules)
     rules.add_argument("--policies", action="store_true", help="list the policies instead")
     rules.add_argument(
         "--ambiguities", action="store_true", help="list the register and its readings instead"
@@ -96,10 +96,10 @@ def build_parser() -> argparse.ArgumentParser:
 
     explain = commands.add_parser("explain", help="explain one rule")
     explain.add_argument("rule", metavar="RULE", help="such as I07a")
-    _common(explain)
+    common_options(explain)
 
     check = commands.add_parser("check", help="check the rule base itself")
-    _common(check, relax=False)
+    common_options(check, relax=False)
     check.add_argument(
         "--stamp",
         action="store_true",
@@ -107,7 +107,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     shapes = commands.add_parser("shapes", help="write the rules as one self-contained SHACL file")
-    _common(shapes, readings=False, relax=False)
+    common_options(shapes, readings=False, relax=False)
     shapes.add_argument(
         "--reading",
         dest="component_reading",
@@ -128,9 +128,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     prepare = commands.add_parser("prepare", help="write the prepared graph that those shapes read")
     prepare.add_argument("files", nargs=1, metavar="FILE")
-    _common(prepare)
+    common_options(prepare)
     _rules_part(prepare)
-    _mapping_options(prepare)
+    mapping_options(prepare)
     prepare.add_argument("--entry-date", metavar="DATE")
     prepare.add_argument("--as-of", metavar="DATE")
     prepare.add_argument("--complete", metavar="KIND[,KIND]", default="")
@@ -138,18 +138,18 @@ def build_parser() -> argparse.ArgumentParser:
     prepare.add_argument("--output", "-o", metavar="FILE")
 
     ready = commands.add_parser("readiness", help="what a data set can decide, and what blocks it")
-    _source_options(ready)
-    _common(ready)
-    _mapping_options(ready)
-    _record_options(ready)
+    source_options(ready)
+    common_options(ready)
+    mapping_options(ready)
+    record_options(ready)
     ready.add_argument("--format", choices=("text", "json", "csv"), default="text")
     ready.add_argument("--output", "-o", metavar="FILE")
     ready.add_argument("--verbose", "-v", action="store_true", help="every clause, code and unit")
 
     mapping = commands.add_parser("map", help="what is unmapped, as an SSSOM file to fill in")
-    _source_options(mapping)
-    _common(mapping)
-    _mapping_options(mapping)
+    source_options(mapping)
+    common_options(mapping)
+    mapping_options(mapping)
     mapping.add_argument(
         "--suggest",
         action="store_true",
@@ -158,16 +158,20 @@ def build_parser() -> argparse.ArgumentParser:
     mapping.add_argument("--output", "-o", metavar="FILE")
 
     checklist = commands.add_parser("checklist", help="what a person has to answer, as a form")
-    _common(checklist)
+    common_options(checklist)
     checklist.add_argument("--format", choices=("text", "fhir", "json"), default="text")
     checklist.add_argument("--output", "-o", metavar="FILE")
+
+    from sarc_kb.cli import screen
+
+    screen.add_parser(commands)
 
     completion = commands.add_parser("completion", help="print a shell completion script")
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
     return parser
 
 
-def _source_options(parser: argparse.ArgumentParser) -> None:
+def source_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files",
         nargs="*",
@@ -200,7 +204,9 @@ def _rules_part(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _common(parser: argparse.ArgumentParser, *, readings: bool = True, relax: bool = True) -> None:
+def common_options(
+    parser: argparse.ArgumentParser, *, readings: bool = True, relax: bool = True
+) -> None:
     parser.add_argument("--trial", metavar="ID", help="trial, when the rule base holds several")
     parser.add_argument(
         "--rules",
@@ -232,7 +238,7 @@ def _common(parser: argparse.ArgumentParser, *, readings: bool = True, relax: bo
         )
 
 
-def _record_options(parser: argparse.ArgumentParser) -> None:
+def record_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--entry-date", metavar="DATE", help="study entry of patients whose data do not say it"
     )
@@ -241,7 +247,7 @@ def _record_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--attest", metavar="RULE=ANSWER", action="append", default=[])
 
 
-def _mapping_options(parser: argparse.ArgumentParser) -> None:
+def mapping_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mappings",
         metavar="FILE.sssom.tsv",
@@ -273,7 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _COMMANDS[options.command](options)
     except SarcError as error:
         for finding in error.findings:
-            _complain(finding)
+            complain(finding)
         return COULD_NOT
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -285,7 +291,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.filename == _STANDARD_OUTPUT:
             _abandon_standard_output()
-        _complain(
+        complain(
             Finding(
                 "USE020",
                 "error",
@@ -298,7 +304,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return COULD_NOT
 
 
-def _complain(finding: Finding) -> None:
+def complain(finding: Finding) -> None:
     from sarc_kb.reports.escaping import visible
 
     print(f"sarc-kb: {finding.code} {visible(finding.where)}", file=sys.stderr)
@@ -306,8 +312,8 @@ def _complain(finding: Finding) -> None:
         print(f"  {name:<5} {visible(getattr(finding, name))}", file=sys.stderr)
 
 
-def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
-    pairs = {}
+def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+    found = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not name:
@@ -321,7 +327,7 @@ def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
                     f"write {option} NAME=VALUE",
                 )
             )
-        if name in pairs:
+        if name in found:
             raise UsageError(
                 Finding(
                     "USE011",
@@ -332,11 +338,11 @@ def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
                     "give it once",
                 )
             )
-        pairs[name] = value
-    return pairs
+        found[name] = value
+    return found
 
 
-def _knowledge_base(options: argparse.Namespace) -> KnowledgeBase:
+def knowledge_base(options: argparse.Namespace) -> KnowledgeBase:
     from sarc_kb.kb import KnowledgeBase
 
     kb = KnowledgeBase.load(options.rules)
@@ -356,30 +362,30 @@ def _validate(options: argparse.Namespace) -> int:
     from sarc_kb.assessment import AssessmentSet
     from sarc_kb.kb import option_date, with_entry_dates
 
-    _one_kind_of_source(options)
-    kb = _knowledge_base(options)
+    one_kind_of_source(options)
+    kb = knowledge_base(options)
     trial, engine = kb.engine(
         options.trial,
-        policies=_pairs("--policy", options.policy),
-        readings=_pairs("--reading", options.reading),
-        relaxed=_pairs("--relax", options.relax),
+        policies=pairs("--policy", options.policy),
+        readings=pairs("--reading", options.reading),
+        relaxed=pairs("--relax", options.relax),
         name=options.engine,
     )
     complete = tuple(filter(None, options.complete.split(",")))
     kb.scopes(complete)
-    attested = _pairs("--attest", options.attest)
+    attested = pairs("--attest", options.attest)
     kb.answers(trial, attested)
     as_of = option_date("--as-of", options.as_of)
-    records, expected, problems = _records(options, kb, trial)
+    records, expected, problems = records_of(options, kb, trial)
     dated = with_entry_dates(
         records,
         options.entry_date,
-        _entry_dates(options.entry_dates) if options.entry_dates else {},
+        entry_dates(options.entry_dates) if options.entry_dates else {},
     )
     seen = _Seen()
 
     def judged() -> Iterator[Assessment]:
-        with _Progress(expected) as progress:
+        with Progress(expected) as progress:
             for record in dated:
                 assessment = kb.assess_record(
                     record,
@@ -398,17 +404,17 @@ def _validate(options: argparse.Namespace) -> int:
         from sarc_kb.reports.json_report import stream_jsonl
 
         # Written as it is judged: a cohort of any size needs the memory of one patient.
-        _write(stream_jsonl(kb.info, judged(), problems), options.output)
+        write(stream_jsonl(kb.info, judged(), problems), options.output)
     else:
         result = AssessmentSet(kb.info, tuple(judged()), tuple(problems))
-        _write(_render(result, options, kb), options.output)
+        write(_render(result, options, kb), options.output)
     for finding in problems:
         if finding.severity != "info":
-            _complain(finding)
+            complain(finding)
     return seen.exit_code(problems)
 
 
-def _records(
+def records_of(
     options: argparse.Namespace, kb: KnowledgeBase, trial: Trial
 ) -> tuple[Iterable[PatientRecord], int, list[Finding]]:
     """Return the patients of all sources, how many are expected (0: nobody knows before all are
@@ -431,7 +437,7 @@ def _records(
     return chain(found, tables), expected, problems
 
 
-def _one_kind_of_source(options: argparse.Namespace) -> None:
+def one_kind_of_source(options: argparse.Namespace) -> None:
     """Refuse options that would change nothing, and a run without any patient."""
     fault = None
     if not options.files and not options.omop:
@@ -489,16 +495,16 @@ def _render(result: AssessmentSet, options: argparse.Namespace, kb: KnowledgeBas
 
     to_terminal = options.output is None and sys.stdout.isatty()
     colour = to_terminal and "NO_COLOR" not in os.environ
-    try:
-        width = os.get_terminal_size().columns if to_terminal else 100
-    except OSError:
-        width = 100
     return render_text(
-        result, colour=colour, width=width, verbose=options.verbose, quiet=options.quiet
+        result,
+        colour=colour,
+        width=width(options.output),
+        verbose=options.verbose,
+        quiet=options.quiet,
     )
 
 
-def _entry_dates(name: str) -> dict[str, str]:
+def entry_dates(name: str) -> dict[str, str]:
     from sarc_kb.kb import option_date
 
     def fault(where: str, found: str, why: str, fix: str) -> UsageError:
@@ -531,7 +537,7 @@ def _entry_dates(name: str) -> dict[str, str]:
     return dates
 
 
-def _write(text: str | Iterable[str], output: str | None) -> None:
+def write(text: str | Iterable[str], output: str | None) -> None:
     """Write a text, or its lines one by one, to standard output, or to a file that appears whole
     or not at all."""
     lines = (text if text.endswith("\n") else text + "\n",) if isinstance(text, str) else text
@@ -571,23 +577,23 @@ def _abandon_standard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-class _Progress:
+class Progress:
     """A line on standard error for runs somebody waits for; nothing off a terminal."""
 
     def __init__(self, total: int) -> None:
         self.total, self.done = total, 0
         self.shown = total > 20 and sys.stderr.isatty()
 
-    def __enter__(self) -> _Progress:
+    def __enter__(self) -> Progress:
         from time import monotonic
 
         self.clock = monotonic
         self.start = monotonic()
         return self
 
-    def step(self) -> None:
-        self.done += 1
-        if self.shown and (self.done % 10 == 0 or self.done == self.total):
+    def step(self, count: int = 1) -> None:
+        self.done += count
+        if self.shown and (self.done % 10 == 0 or count > 1 or self.done == self.total):
             rate = self.done / max(self.clock() - self.start, 1e-6)
             left = (self.total - self.done) / rate
             print(
@@ -605,12 +611,12 @@ class _Progress:
 def _rules(options: argparse.Namespace) -> int:
     from sarc_kb.reports.rule_report import render_ambiguities, render_policies, render_rules
 
-    kb = _knowledge_base(options)
+    kb = knowledge_base(options)
     trial = kb.compile(
         options.trial,
-        policies=_pairs("--policy", options.policy),
-        readings=_pairs("--reading", options.reading),
-        relaxed=_pairs("--relax", options.relax),
+        policies=pairs("--policy", options.policy),
+        readings=pairs("--reading", options.reading),
+        relaxed=pairs("--relax", options.relax),
     )
     render = (
         render_policies
@@ -619,38 +625,38 @@ def _rules(options: argparse.Namespace) -> int:
         if options.ambiguities
         else render_rules
     )
-    _write(render(trial, kb.terms), None)
+    write(render(trial, kb.terms), None)
     return PASS
 
 
 def _explain(options: argparse.Namespace) -> int:
     from sarc_kb.reports.rule_report import render_rule
 
-    kb = _knowledge_base(options)
+    kb = knowledge_base(options)
     trial = kb.compile(
         options.trial,
-        policies=_pairs("--policy", options.policy),
-        readings=_pairs("--reading", options.reading),
-        relaxed=_pairs("--relax", options.relax),
+        policies=pairs("--policy", options.policy),
+        readings=pairs("--reading", options.reading),
+        relaxed=pairs("--relax", options.relax),
     )
-    _write(render_rule(trial, kb.terms, options.rule, kb.trial_folder(trial.id.upper())), None)
+    write(render_rule(trial, kb.terms, options.rule, kb.trial_folder(trial.id.upper())), None)
     return PASS
 
 
 def _check(options: argparse.Namespace) -> int:
     from sarc_kb.rule_check import check_rule_base, stamp_path
 
-    kb = _knowledge_base(options)
+    kb = knowledge_base(options)
     names = [options.trial.upper()] if options.trial else sorted(kb.trial_folders)
     faults = 0
     for name in names:
         report = check_rule_base(kb, name)
         for finding in report.findings:
-            _complain(finding)
+            complain(finding)
         faults += len(report.findings)
-        _write(f"{name}: {report.summary}", None)
+        write(f"{name}: {report.summary}", None)
     if options.stamp and not faults:
-        _write(kb.info.sha256, str(stamp_path(kb)))
+        write(kb.info.sha256, str(stamp_path(kb)))
     return COULD_NOT if faults else PASS
 
 
@@ -658,15 +664,15 @@ def _shapes(options: argparse.Namespace) -> int:
     from sarc_kb.engines.shapes import exported_shapes
     from sarc_kb.reports.turtle import stable_turtle
 
-    kb = _knowledge_base(options)
+    kb = knowledge_base(options)
     trial = kb.compile(
         options.trial,
-        policies=_pairs("--policy", options.policy),
-        readings=_pairs("--reading", options.reading),
+        policies=pairs("--policy", options.policy),
+        readings=pairs("--reading", options.reading),
     )
     part = _part(trial, options.only)
     graph = exported_shapes(part, kb.root / "shapes" / "components", options.component_reading)
-    _write(stable_turtle(graph), options.output)
+    write(stable_turtle(graph), options.output)
     return PASS
 
 
@@ -678,18 +684,18 @@ def _prepare(options: argparse.Namespace) -> int:
     from sarc_kb.sources.read import read_sources
     from sarc_kb.treatment import last_day
 
-    kb = _knowledge_base(options)
+    kb = knowledge_base(options)
     trial = kb.compile(
         options.trial,
-        policies=_pairs("--policy", options.policy),
-        readings=_pairs("--reading", options.reading),
-        relaxed=_pairs("--relax", options.relax),
+        policies=pairs("--policy", options.policy),
+        readings=pairs("--reading", options.reading),
+        relaxed=pairs("--relax", options.relax),
     )
     found, problems = read_sources([Path(f) for f in options.files], kb.reading_terms(trial))
     if problems:
         raise InputError(*problems)
     for finding in kb.added_findings:
-        _complain(finding)
+        complain(finding)
     records = list(with_entry_dates(found, options.entry_date, {}))
     if len(records) != 1:
         raise InputError(
@@ -711,9 +717,9 @@ def _prepare(options: argparse.Namespace) -> int:
         part,
         as_of=as_of,
         complete=tuple(filter(None, options.complete.split(","))),
-        attested=_pairs("--attest", options.attest),
+        attested=pairs("--attest", options.attest),
     )
-    _write(stable_turtle(prepared_graph(prepared)), options.output)
+    write(stable_turtle(prepared_graph(prepared)), options.output)
     return PASS
 
 
@@ -744,18 +750,18 @@ def _readiness(options: argparse.Namespace) -> int:
     found = _counted(
         options,
         entry_date=options.entry_date,
-        entry_dates=_entry_dates(options.entry_dates) if options.entry_dates else {},
+        entry_dates=entry_dates(options.entry_dates) if options.entry_dates else {},
         complete=tuple(filter(None, options.complete.split(","))),
-        attested=_pairs("--attest", options.attest),
+        attested=pairs("--attest", options.attest),
     )
     if options.format == "json":
         text = readiness_report.render_json(found)
     elif options.format == "csv":
         text = readiness_report.render_csv(found)
     else:
-        width = _width(options.output)
-        text = readiness_report.render_text(found, width=width, verbose=options.verbose)
-    _write(text, options.output)
+        across = width(options.output)
+        text = readiness_report.render_text(found, width=across, verbose=options.verbose)
+    write(text, options.output)
     return _read_whole(found)
 
 
@@ -764,9 +770,9 @@ def _map(options: argparse.Namespace) -> int:
 
     found = _counted(options)
     if options.suggest:
-        _write(mapping_skeleton.render_sssom(found), options.output)
+        write(mapping_skeleton.render_sssom(found), options.output)
     else:
-        _write(mapping_skeleton.render_list(found, width=_width(options.output)), options.output)
+        write(mapping_skeleton.render_list(found, width=width(options.output)), options.output)
     return _read_whole(found)
 
 
@@ -781,17 +787,17 @@ def _counted(
     from sarc_kb.kb import with_entry_dates
     from sarc_kb.readiness import readiness
 
-    _one_kind_of_source(options)
-    kb = _knowledge_base(options)
+    one_kind_of_source(options)
+    kb = knowledge_base(options)
     trial = kb.compile(
         options.trial,
-        policies=_pairs("--policy", options.policy),
-        readings=_pairs("--reading", options.reading),
-        relaxed=_pairs("--relax", options.relax),
+        policies=pairs("--policy", options.policy),
+        readings=pairs("--reading", options.reading),
+        relaxed=pairs("--relax", options.relax),
     )
     kb.scopes(complete)
     kb.answers(trial, attested or {})
-    records, _, problems = _records(options, kb, trial)
+    records, _, problems = records_of(options, kb, trial)
     found = readiness(
         kb,
         trial,
@@ -801,7 +807,7 @@ def _counted(
         findings=problems,
     )
     for finding in found.findings:
-        _complain(finding)
+        complain(finding)
     return found
 
 
@@ -813,24 +819,24 @@ def _read_whole(found: Readiness) -> int:
 def _checklist(options: argparse.Namespace) -> int:
     from sarc_kb.reports import checklist_report
 
-    kb = _knowledge_base(options)
+    kb = knowledge_base(options)
     trial = kb.compile(
         options.trial,
-        policies=_pairs("--policy", options.policy),
-        readings=_pairs("--reading", options.reading),
-        relaxed=_pairs("--relax", options.relax),
+        policies=pairs("--policy", options.policy),
+        readings=pairs("--reading", options.reading),
+        relaxed=pairs("--relax", options.relax),
     )
     if options.format == "fhir":
         text = checklist_report.render_fhir(trial, kb.info)
     elif options.format == "json":
         text = checklist_report.render_json(trial, kb.info)
     else:
-        text = checklist_report.render_text(trial, kb.terms, width=_width(options.output))
-    _write(text, options.output)
+        text = checklist_report.render_text(trial, kb.terms, width=width(options.output))
+    write(text, options.output)
     return PASS
 
 
-def _width(output: str | None) -> int:
+def width(output: str | None) -> int:
     try:
         to_terminal = output is None and sys.stdout.isatty()
         return os.get_terminal_size().columns if to_terminal else 100
@@ -841,12 +847,19 @@ def _width(output: str | None) -> int:
 def _completion(options: argparse.Namespace) -> int:
     import shtab
 
-    _write(shtab.complete(build_parser(), shell=options.shell), None)
+    write(shtab.complete(build_parser(), shell=options.shell), None)
     return PASS
+
+
+def _screen(options: argparse.Namespace) -> int:
+    from sarc_kb.cli import screen
+
+    return screen.run(options)
 
 
 _COMMANDS = {
     "validate": _validate,
+    "screen": _screen,
     "rules": _rules,
     "explain": _explain,
     "check": _check,

@@ -1,0 +1,350 @@
+"""``sarc-kb screen``: a cohort, from one patient to millions."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sarc_kb import cli
+from sarc_kb.errors import Finding, UsageError
+
+if TYPE_CHECKING:
+    from sarc_kb.cohort.screen import Screening
+    from sarc_kb.facts import PatientRecord
+    from sarc_kb.kb import KnowledgeBase
+    from sarc_kb.rules import Trial
+
+ENGINES = ("duckdb", "postgres", "spark")
+FORMATS = ("parquet", "csv", "jsonl")
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    screen = commands.add_parser("screen", help="judge a cohort and count")
+    cli.source_options(screen)
+    cli.common_options(screen)
+    cli.mapping_options(screen)
+    cli.record_options(screen)
+    screen.add_argument(
+        "--as-of", metavar="DATE", help="later facts are not seen (default: the entry date)"
+    )
+    screen.add_argument(
+        "--only", choices=("eligibility", "treatment"), help="judge that part alone"
+    )
+    screen.add_argument(
+        "--output", "-o", metavar="FOLDER", help="where the tables go; it must not be there yet"
+    )
+    screen.add_argument("--format", choices=FORMATS, default="parquet", help="of the tables")
+    screen.add_argument(
+        "--engine", choices=ENGINES, default="duckdb", help="where the plan runs (default: duckdb)"
+    )
+    screen.add_argument(
+        "--server",
+        metavar="URL",
+        help="PostgreSQL server for --engine postgres (default: that of --omop)",
+    )
+    screen.add_argument(
+        "--memory", metavar="SIZE", default="4GB", help="what the engine may use (default: 4GB)"
+    )
+    screen.add_argument(
+        "--workers",
+        metavar="N",
+        type=_workers,
+        default=None,
+        help="processes that prepare patients (default: one a core)",
+    )
+    screen.add_argument(
+        "--no-clauses", action="store_true", help="no table with a row a patient and clause"
+    )
+    screen.add_argument(
+        "--no-evidence", action="store_true", help="no evidence and missing data in that table"
+    )
+    screen.add_argument(
+        "--earliest",
+        action="store_true",
+        help="also when each patient could enter at the earliest, and when each verdict expires",
+    )
+    screen.add_argument(
+        "--horizon", metavar="DAYS", type=_workers, default=730, help="how far --earliest looks"
+    )
+    screen.add_argument(
+        "--explain", metavar="PATIENT", help="only that patient's full report, on the SHACL engine"
+    )
+    screen.add_argument(
+        "--resume", action="store_true", help="go on with a run that was interrupted"
+    )
+    screen.add_argument(
+        "--keep-prepared",
+        action="store_true",
+        help="keep the prepared patients beside the output, for --resume with other limits",
+    )
+    screen.add_argument("--quiet", "-q", action="store_true", help="the counts of verdicts only")
+
+
+def _workers(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command and return its exit code: 0 when finished, whatever the verdicts; 2 else."""
+    from sarc_kb.kb import option_date
+
+    cli.one_kind_of_source(options)
+    kb = cli.knowledge_base(options)
+    names = _trials(kb, options)
+    set_here: dict[str, Any] = {
+        "policies": cli.pairs("--policy", options.policy),
+        "readings": cli.pairs("--reading", options.reading),
+        "relaxed": cli.pairs("--relax", options.relax),
+    }
+    if len(names) > 1 and any(set_here.values()):
+        raise UsageError(
+            Finding(
+                "USE047",
+                "error",
+                "--policy, --reading and --relax",
+                f"{len(names)} trials",
+                "an entry or limit belongs to one trial",
+                "name that one with --trial",
+            )
+        )
+    trials = {name: kb.engine(name, **set_here)[0] for name in names}
+    first = next(iter(trials.values()))
+    complete = tuple(filter(None, options.complete.split(",")))
+    kb.scopes(complete)
+    attested = cli.pairs("--attest", options.attest)
+    for trial in trials.values():
+        kb.answers(trial, attested)
+    option_date("--as-of", options.as_of)
+    problems: list[Finding] = []
+    if options.explain is not None:
+        return _explain(kb, names[0], set_here, options, problems)
+    if options.output is None:
+        raise UsageError(
+            Finding(
+                "USE048",
+                "error",
+                "screen",
+                "no --output and no --explain",
+                "there is nowhere to write to",
+                "add --output FOLDER",
+            )
+        )
+    try:
+        found = _screen(kb, trials, first, set_here, options, problems)
+    except ImportError as absent:
+        raise UsageError(
+            Finding(
+                "USE049",
+                "error",
+                "screen",
+                f"the package {absent.name} is not installed",
+                "the cohort engine is an optional extra",
+                "install it with: pip install 'sarc-kb[cohort]'",
+            )
+        ) from None
+    for finding in problems:
+        if finding.severity != "info":
+            cli.complain(finding)
+    if found.patients == 0 or any(f.severity == "error" for f in problems):
+        return cli.COULD_NOT
+    return cli.PASS
+
+
+def _trials(kb: KnowledgeBase, options: argparse.Namespace) -> list[str]:
+    if options.trial is None:
+        return sorted(kb.trial_folders)
+    names = [name.strip().upper() for name in options.trial.split(",") if name.strip()]
+    for name in names:
+        kb.trial_folder(name)
+    return list(dict.fromkeys(names))
+
+
+def _screen(
+    kb: KnowledgeBase,
+    trials: Mapping[str, Trial],
+    first: Trial,
+    set_here: Mapping[str, Mapping[str, str]],
+    options: argparse.Namespace,
+    problems: list[Finding],
+) -> Screening:
+    from sarc_kb.cohort.preparing import Settings
+    from sarc_kb.cohort.screen import Options, screen
+    from sarc_kb.kb import option_date
+    from sarc_kb.reports.cohort_report import document, render_text
+
+    changes = _changes(kb, next(iter(trials)), set_here)
+    compared_with = PROTOCOL if changes else None
+    settings = Settings(
+        as_of=option_date("--as-of", options.as_of),
+        complete=tuple(filter(None, options.complete.split(","))),
+        attested=cli.pairs("--attest", options.attest),
+        only=options.only,
+    )
+    workers = options.workers or os.cpu_count() or 1
+    records, expected = _records(kb, first, options, problems)
+    given = {name: getattr(options, name) for name in _OPTIONS}
+    made = {
+        "knowledge_base": kb.info.sha256,
+        "options": given,
+        "input": _identities(options),
+    }
+
+    def describe(found: Screening) -> dict[str, Any]:
+        return document(found, kb.info, trials, given, problems)
+
+    with cli.Progress(expected) as progress:
+
+        def step(count: int) -> None:
+            progress.step(count)
+
+        found = screen(
+            kb,
+            trials,
+            records,
+            Path(options.output),
+            Options(
+                engine=options.engine,
+                server=options.server or _server(options.omop),
+                memory=options.memory,
+                workers=workers,
+                format=options.format,
+                clauses=not options.no_clauses,
+                evidence=not options.no_evidence,
+                resume=options.resume,
+                keep_prepared=options.keep_prepared,
+            ),
+            settings,
+            what_if=changes,
+            compared_with=compared_with,
+            made_with=made,
+            progress=step,
+            describe=describe,
+        )
+    cli.write(render_text(found, width=cli.width(None), quiet=options.quiet), None)
+    return found
+
+
+_OPTIONS = (
+    "entry_date",
+    "entry_dates",
+    "as_of",
+    "complete",
+    "attest",
+    "only",
+    "omop",
+    "omop_schema",
+    "person",
+    "mappings",
+    "concept_ancestor",
+    "valueset",
+)
+"""What preparing depends on besides the data and the rules."""
+PROTOCOL = "as the protocol is read by default"
+
+
+def _changes(
+    kb: KnowledgeBase, trial: str, set_here: Mapping[str, Mapping[str, str]]
+) -> dict[str, Trial]:
+    """Return what the run is compared with: the trial with nothing changed, and, where several
+    things are, with each of them alone."""
+    single = [
+        (kind, name, value) for kind, pairs in set_here.items() for name, value in pairs.items()
+    ]
+    if not single:
+        return {}
+    found = {PROTOCOL: kb.compile(trial)}
+    if len(single) > 1:
+        for kind, name, value in single:
+            changed: dict[str, Any] = {kind: {name: value}}
+            found[f"{name}={value}"] = kb.compile(trial, **changed)
+    return found
+
+
+def _records(
+    kb: KnowledgeBase, trial: Trial, options: argparse.Namespace, problems: list[Finding]
+) -> tuple[Iterable[PatientRecord], int]:
+    from sarc_kb.kb import with_entry_dates
+
+    records, expected, found = cli.records_of(options, kb, trial)
+    # The list grows while patients are read; what was told is passed on at the end.
+    dates = cli.entry_dates(options.entry_dates) if options.entry_dates else {}
+
+    def all_of_them() -> Iterable[PatientRecord]:
+        yield from with_entry_dates(records, options.entry_date, dates)
+        problems.extend(found)
+
+    return all_of_them(), expected
+
+
+def _server(omop: str | None) -> str | None:
+    return omop if omop is not None and omop.startswith(("postgresql:", "postgres:")) else None
+
+
+def _identities(options: argparse.Namespace) -> list[list[object]]:
+    """Return what tells whether the input is still the same: names, sizes and times of its files."""
+    named = [*options.files, *options.mappings, *options.concept_ancestor]
+    if options.omop and _server(options.omop) is None:
+        named.append(options.omop)
+    named += [v.rpartition("=")[2] for v in options.valueset]
+    named += [options.entry_dates] if options.entry_dates else []
+    found: list[list[object]] = []
+    for path in (Path(name) for name in named):
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in inside:
+            if file.is_file():
+                status = file.stat()
+                found.append([str(file), status.st_size, status.st_mtime_ns])
+    return found
+
+
+def _explain(
+    kb: KnowledgeBase,
+    trial: str,
+    set_here: Mapping[str, Mapping[str, str]],
+    options: argparse.Namespace,
+    problems: list[Finding],
+) -> int:
+    """Write the full report of one patient, judged by the SHACL engine."""
+    from sarc_kb.assessment import AssessmentSet
+    from sarc_kb.kb import option_date
+    from sarc_kb.reports.text_report import render_text
+
+    compiled, engine = kb.engine(
+        trial,
+        policies=set_here["policies"],
+        readings=set_here["readings"],
+        relaxed=set_here["relaxed"],
+    )
+    records, _ = _records(kb, compiled, options, problems)
+    wanted = options.explain
+    for record in records:
+        if wanted in (record.label, record.patient):
+            assessment = kb.assess_record(
+                record,
+                compiled,
+                engine,
+                as_of=option_date("--as-of", options.as_of),
+                complete=tuple(filter(None, options.complete.split(","))),
+                attested=cli.pairs("--attest", options.attest),
+                only=options.only,
+            )
+            result = AssessmentSet(kb.info, (assessment,), ())
+            cli.write(render_text(result, width=cli.width(None), verbose=True), None)
+            return cli.PASS
+    raise UsageError(
+        Finding(
+            "USE050",
+            "error",
+            f"--explain {wanted}",
+            "no such patient in the input",
+            "nothing would be explained",
+            "use the patient as the tables of the run name it",
+        )
+    )

@@ -1,0 +1,290 @@
+"""Screen a cohort: prepare, evaluate, write; the whole run behind ``sarc-kb screen``.
+
+What is written appears whole or not at all: everything is made in a folder beside the output, which
+takes the output's name at the very end. What was prepared stays there when a run is interrupted.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ibis
+import pyarrow as pa
+
+from sarc_kb.cohort.backends import open_backend
+from sarc_kb.cohort.cohort import Cohort
+from sarc_kb.cohort.outputs import CLAUSE_COLUMNS, PATIENT_COLUMNS
+from sarc_kb.cohort.plan import Plan
+from sarc_kb.cohort.preparing import PreparedStore, Settings, prepare_all
+from sarc_kb.cohort.summary import TrialCount, Worth, count_trial, flips, worth
+from sarc_kb.errors import Finding, UsageError
+from sarc_kb.facts import PatientRecord
+from sarc_kb.kb import KnowledgeBase
+from sarc_kb.mappings import guarded
+from sarc_kb.reports.escaping import visible_in_json
+from sarc_kb.rules import Trial
+
+FORMATS = ("parquet", "csv", "jsonl")
+SUMMARY = "summary.json"
+FLIP_COLUMNS = (
+    "patient",
+    "change",
+    "verdict",
+    "verdict_after",
+    "failed",
+    "failed_after",
+    "undetermined",
+    "undetermined_after",
+    "treatment",
+    "treatment_after",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a cohort is screened.
+
+    ``memory``: what the engine may use, such as ``4GB``. ``clauses``: write a row for each patient
+    and clause; ``evidence``: with deciding facts and missing data.
+    """
+
+    engine: str = "duckdb"
+    server: str | None = None
+    memory: str = "4GB"
+    workers: int = 1
+    threads: int | None = None
+    format: str = "parquet"
+    clauses: bool = True
+    evidence: bool = True
+    resume: bool = False
+    keep_prepared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Screening:
+    """What a run came to; ``changes`` are what-ifs against the first trial."""
+
+    patients: int
+    not_judged: int
+    trials: tuple[TrialCount, ...]
+    changes: tuple[Worth, ...]
+    engine: str
+    engine_version: str
+
+
+def screen(
+    kb: KnowledgeBase,
+    trials: Mapping[str, Trial],
+    records: Iterable[PatientRecord],
+    output: Path,
+    options: Options,
+    settings: Settings,
+    *,
+    what_if: Mapping[str, Trial] | None = None,
+    compared_with: str | None = None,
+    made_with: Mapping[str, object] | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+    finish: Callable[[Cohort, Path], None] | None = None,
+    describe: Callable[[Screening], dict[str, Any]] | None = None,
+) -> Screening:
+    """Judge ``records`` by ``trials`` (named as outputs shall name them) and write the outcomes
+    into the folder ``output``.
+
+    Args:
+        what_if: the same trial with something changed, by a name for the change.
+        compared_with: the one of ``trials`` or ``what_if`` that the changes are told against.
+        made_with: what tells this input and these options from others, for resuming.
+        progress: called with the number of patients that were prepared.
+        finish: may write more into the folder, from the evaluated cohort.
+        describe: what the summary file tells beside the counts.
+    Raises:
+        UsageError: the output is there already, another run writes it, or what was prepared is of
+            another run.
+    """
+    _free(output)
+    changes = dict(what_if or {})
+    plan = Plan({**trials, **changes}, only=settings.only)
+    with _work_folder(output, options) as work:
+        store = PreparedStore(work / "prepared", plan, made_with or {})
+        for count in prepare_all(kb, plan, settings, records, store, workers=options.workers):
+            progress(count)
+        scratch, results = work / "scratch", work / "results"
+        for folder in (scratch, results):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+        backend = open_backend(
+            options.engine,
+            memory=options.memory,
+            scratch=scratch,
+            threads=options.threads,
+            server=options.server,
+        )
+        try:
+            tables = {
+                name: backend.load_files(name, store.files(name), schema)
+                for name, schema in store.schemas().items()
+            }
+            cohort = Cohort(
+                backend,
+                plan,
+                store.profiles,
+                tables,
+                with_evidence=options.clauses and options.evidence,
+            )
+            people = tables["patients"]
+            patients = sum(cohort.sums(people, {"all": people.pid.notnull()}).values())
+            errors = sum(cohort.sums(people, {"all": people.error.notnull()}).values())
+            rows = cohort.patient_rows(trials)
+            _write(cohort, rows, ("pid", "trial"), PATIENT_COLUMNS, results / "patients", options)
+            if options.clauses:
+                rows = cohort.clause_rows(trials)
+                order = ("pid", "trial", "slot")
+                _write(cohort, rows, order, CLAUSE_COLUMNS, results / "clauses", options)
+            told: list[Worth] = []
+            if changes:
+                before = compared_with or next(iter(trials))
+                # The run itself is told by all that was set for it.
+                others = {name: ", ".join(trials[name].changed) for name in trials}
+                others |= {name: name for name in changes if name != before}
+                told = [worth(cohort, before, *other) for other in others.items()]
+                rows = _union(flips(cohort, before, *other) for other in others.items())
+                _write(cohort, rows, ("pid", "change"), FLIP_COLUMNS, results / "what-if", options)
+            found = Screening(
+                patients=patients,
+                not_judged=errors,
+                trials=tuple(count_trial(cohort, name, patients, errors) for name in trials),
+                changes=tuple(told),
+                engine=backend.name,
+                engine_version=backend.version,
+            )
+            if finish is not None:
+                finish(cohort, results)
+        finally:
+            backend.close()
+        if describe is not None:
+            text = json.dumps(describe(found), ensure_ascii=False, indent=2) + "\n"
+            (results / SUMMARY).write_text(visible_in_json(text), encoding="utf-8", newline="\n")
+        if output.exists():
+            output.rmdir()  # empty: see `_free`
+        results.replace(output)
+    return found
+
+
+def _union(tables: Iterable[Any]) -> Any:
+    first, *rest = tables
+    for table in rest:
+        first = first.union(table)
+    return first
+
+
+def _free(output: Path) -> None:
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UsageError(
+            Finding(
+                "USE045",
+                "error",
+                f"--output {output}",
+                "it is there already",
+                "two runs would be mixed up",
+                "name a folder that is not there, or remove it",
+            )
+        )
+
+
+@contextmanager
+def _work_folder(output: Path, options: Options) -> Iterator[Path]:
+    """Give the folder beside ``output`` that a run works in, locked against a second run; it stays
+    when the run does not end well."""
+    work = output.with_name(f"{output.name}.work")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if not options.resume and work.exists() and not _locked(work):
+        shutil.rmtree(work)
+    work.mkdir(exist_ok=True)
+    with (work / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise _busy(work) from None
+        yield work
+    if options.keep_prepared:
+        for folder in ("scratch", "results"):
+            shutil.rmtree(work / folder, ignore_errors=True)
+    else:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _locked(work: Path) -> bool:
+    path = work / "lock"
+    if not path.exists():
+        return False
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise _busy(work) from None
+    return False
+
+
+def _busy(work: Path) -> UsageError:
+    return UsageError(
+        Finding(
+            "USE046",
+            "error",
+            str(work),
+            "another run works here",
+            "two runs into one folder would be mixed up",
+            "wait for it, or name another --output",
+        )
+    )
+
+
+# -- files -------------------------------------------------------------------------------------
+def _write(
+    cohort: Cohort,
+    rows: Any,
+    order: tuple[str, ...],
+    columns: tuple[str, ...],
+    path: Path,
+    options: Options,
+) -> None:
+    """Write rows, in order, as ``path`` with the ending of the format."""
+    sorted_rows = rows.order_by([ibis.asc(name, nulls_first=True) for name in order])
+    ordered = sorted_rows.select(*columns)
+    target = path.with_name(f"{path.name}.{options.format}")
+    if options.format == "parquet":
+        cohort.backend.write(ordered, target)
+        return
+    with target.open("w", encoding="utf-8", newline="") as stream:
+        batches = cohort.backend.batches(ordered)
+        if options.format == "csv":
+            _write_csv(batches, columns, stream)
+        else:
+            for batch in batches:
+                for row in batch.to_pylist():
+                    line = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+                    stream.write(visible_in_json(line) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _write_csv(batches: Iterator[pa.RecordBatch], columns: tuple[str, ...], stream: Any) -> None:
+    table = csv.writer(stream, lineterminator="\r\n")
+    table.writerow(columns)
+    for batch in batches:
+        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            table.writerow([guarded(_cell(value)) for value in row])
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
