@@ -411,7 +411,7 @@ class KnowledgeBase:
         say; a date in the data wins over ``entry_date`` and must agree with ``entry_dates``.
         ``only``: ``eligibility`` or ``treatment``.
         Raises:
-            UsageError: an option names something unknown.
+            UsageError: an option names something unknown, or a source needs an extra.
             RuleBaseError: the rule base is broken.
         """
         compiled, processor = self.engine(trial, policies=policies, readings=readings, name=engine)
