@@ -162,7 +162,6 @@ class Generator:
 
     def __init__(self, trial: Trial, terms: Terminology) -> None:
         self.trial, self.terms = trial, terms
-        self.parts = {id(p): p for p in trial.parts}
         reading = ReadingTerms(terms.axes, FhirTerms({}, {}, {}, sarc))
         (record,), problems = read_sources([ELIGIBLE], reading)
         assert not problems
@@ -469,8 +468,7 @@ class Generator:
         place = {"in": self.inside, "out": self.outside}.get(time)
         fields |= place(d, part, role.window, point) if place else self.vague(d, part, role.window)
         fields |= more
-        for change in ("concepts",):
-            fields.setdefault(change, (self.coded(d, concept),))
+        fields = {"concepts": (self.coded(d, concept),), **fields}
         return d.add(axes=tuple(sorted(axes.items())), **fields)
 
     def _gives(self, source: Source, accepted: str | None, inside: bool) -> bool:
@@ -591,8 +589,10 @@ class Generator:
         assert clause.role is not None
         lo, hi, _ = self.window(d, part, clause.role.window)
         end = d.last if hi is None else min(hi, d.last)
+        known = scope in self.terms.scope_kinds or bool(self.terms.scope_parts.get(scope))
         if how == "complete":
-            # A recorded electrocardiogram makes its series complete: no one can state that alone.
+            if not known:
+                return  # not a scope of the vocabulary: only facts amount to it
             start = None
             if lo is not None and d.chance(0.3):
                 start = day(lo - d.rng.choice([0, 1, 30]))
@@ -601,10 +601,7 @@ class Generator:
                 start = None
             d.add(kind=STATEMENT, concepts=(scope,), start=start, end=until)
             return
-        if clause.settled_by not in self.terms.scope_kinds and not self.terms.scope_parts.get(
-            scope
-        ):
-            # Not a scope of the vocabulary: facts of a settling derivation amount to it.
+        if not known:
             for rule in part.derivations:
                 if rule.kind == "Settling" and scope in rule.settles:
                     self.forget(d, rule.source)

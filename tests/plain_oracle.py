@@ -101,6 +101,7 @@ CODES = {
 class Limit:
     """``concept`` must be ``sign`` the ``limit``; ``days`` is how old it may be (None: any age);
     values outside ``sane`` are not plain. ``times_upper``: the limit counts upper limits of normal.
+    Results of ``also`` are results of the same; one of ``blocked_by`` makes a record not plain.
     """
 
     concept: str
@@ -111,6 +112,7 @@ class Limit:
     sane: tuple[int, int] = (0, 10**9)
     times_upper: bool = False
     blocked_by: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
 
 
 LIMITS = {
@@ -160,7 +162,7 @@ LIMITS = {
         F(50),
         CLEARANCE,
         sane=(0, 500),
-        blocked_by=("CreatinineClearance-CockcroftGault", "MeasuredCreatinineClearance"),
+        also=("CreatinineClearance-CockcroftGault", "MeasuredCreatinineClearance"),
     ),
     "I07j": Limit(
         "ProthrombinTime",
@@ -358,6 +360,15 @@ NOT_CANCER_WORDS = re.compile(r"oma\b|oma[A-Z]|Tumour|Neoplasm|Leuk|PNET|UPS|DFS
 COVERED = (*LIMITS, *EXCLUSIONS, "I03", "I04a", "I06b", "I09b", "E11a1", "E11a2")
 
 
+NO_CLEARS = {
+    *(name for rule in EXCLUSIONS.values() for name in rule.about if not name.startswith("I")),
+    "question-qtc-over-470-twice",
+    "E11",
+    "E11a1",
+}
+"""Questions about exclusions, and the exclusions themselves: "no" is the answer that clears."""
+
+
 # -- reading ---------------------------------------------------------------------------------------
 def day_of(fact: Fact) -> date | None:
     """Return the single day of a fact, None where there is none."""
@@ -407,8 +418,13 @@ class Plain:
         self.entry = date.fromisoformat(record.entry.text)
         counting = [f for f in record.facts if f.status not in VOID]
         self.statements = [f for f in counting if f.kind == STATEMENT]
+        # A "no" to an exclusion clears it, whatever else; any other answer is not plain.
         self.asked = {
-            c.removeprefix(TRIAL) for f in counting if f.kind == ATTESTATION for c in f.concepts
+            name
+            for f in counting
+            if f.kind == ATTESTATION
+            for name in (c.removeprefix(TRIAL) for c in f.concepts)
+            if f.value_concepts != (SARC + "No",) or name not in NO_CLEARS
         }
         self.facts = [f for f in counting if f.kind not in (STATEMENT, ATTESTATION)]
         self.named = [(names_of(f), f) for f in self.facts]
@@ -498,7 +514,7 @@ def agreed(answers: Iterable[bool | None]) -> bool | None:
 def of_limit(plain: Plain, rule: Limit) -> bool | None:
     if plain.numbers_unclear or plain.of(*rule.blocked_by):
         return None
-    results = newest(plain, plain.of(rule.concept), rule.days)
+    results = newest(plain, plain.of(rule.concept, *rule.also), rule.days)
     if results is None:
         return None
     units: Mapping[str, Fraction] = rule.units  # type: ignore[assignment]
@@ -517,7 +533,7 @@ def of_limit(plain: Plain, rule: Limit) -> bool | None:
 def clearance(plain: Plain) -> bool | None:
     """Creatinine clearance: as recorded, else by Cockcroft and Gault."""
     rule = LIMITS["I07i"]
-    if plain.of(rule.concept, *rule.blocked_by):
+    if plain.of(rule.concept, *rule.also):
         return of_limit(plain, rule)
     creatinine, weights = plain.of("SerumCreatinine"), plain.of("BodyWeight")
     births, sexes = plain.of("Birth"), plain.of("Sex")
