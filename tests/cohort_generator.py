@@ -34,6 +34,8 @@ UNMAPPED = "https://example.org/codes/local-4711"
 OTHER_STUDY = "https://example.org/study/another"
 INTENTS = ("pass", "fail", "open")
 COURSE_SHARE = 0.15
+SEED = 5602415
+"""Of the patients that the tests share."""
 
 
 @cache

@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 from cohort_generator import (
+    SEED,
     STATEMENT,
     Generator,
     Judged,
@@ -22,7 +23,6 @@ from sarc_kb.assessment import Outcome, Verdict
 from sarc_kb.kb import KnowledgeBase
 from sarc_kb.rules import Trial
 
-SEED = 5602415
 EVERY = set(Outcome)
 
 # Clauses on eligibility that cannot come to some outcome. None: a `latest` is open without a

@@ -5,17 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 
 import pytest
-from cohort_generator import cohort, day, generate
+from cohort_generator import SEED, cohort, day, generate
 from plain_oracle import COVERED, SARC, compare, months_back, says
 
 from sarc_kb.dates import parse_date
 from sarc_kb.facts import Fact, PatientRecord
 from sarc_kb.kb import KnowledgeBase
 from sarc_kb.rules import Trial
-from tests.test_cohort_generator import SEED
 
 # What the oracle must say at least on 10,000 patients: passes and fails together, and each alone.
 SPOKEN, EACH = 200, 50
@@ -76,8 +76,8 @@ def record(*facts: Fact) -> PatientRecord:
 
 
 def a(name: str, when: str = "2024-02-21", **more: object) -> Fact:
-    date = parse_date(when)
-    return Fact(id="", concepts=(SARC + name,), start=date, end=date, **more)  # type: ignore[arg-type]
+    at = parse_date(when)
+    return Fact(id="", concepts=(SARC + name,), start=at, end=at, **more)  # type: ignore[arg-type]
 
 
 def number(name: str, value: str, unit: str | None, **more: object) -> Fact:
@@ -134,8 +134,6 @@ def test_the_oracle_by_hand(clause: str, facts: list[Fact], expected: bool | Non
 
 
 def test_months_end_where_the_month_does() -> None:
-    from datetime import date
-
     assert months_back(date(2024, 8, 31), 6) == date(2024, 2, 29)
     assert months_back(date(2024, 2, 29), 24) == date(2022, 2, 28)
     assert months_back(date(2024, 1, 15), 3) == date(2023, 10, 15)
