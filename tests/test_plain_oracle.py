@@ -19,8 +19,8 @@ from sarc_kb.rules import Trial
 
 # What the oracle must say at least on 10,000 patients: passes and fails together, and each alone.
 SPOKEN, EACH = 200, 50
-# A clearance is on record, or can be worked out, in few patients.
-SELDOM = {"I07i": (100, 30), "E07b": (200, 50)}
+# A clearance is on record, or can be worked out, in few patients; so is a plain late consent.
+SELDOM = {"I07i": (100, 30), "I09b": (200, 30)}
 
 
 def told(kb: KnowledgeBase, trial: Trial, count: int) -> Callable[[PatientRecord, str], str]:
