@@ -140,9 +140,6 @@ def test_months_end_where_the_month_does() -> None:
     assert day(date(2024, 1, 15).toordinal()).text == "2024-01-15"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the ontology has hypersensitivity to anlotinib below anlotinib itself"
-)
 def test_an_allergy_is_no_treatment(kb: KnowledgeBase, trial: Trial) -> None:
     """A known allergy to anlotinib, found two months before entry or nobody knows when, is no
     previous treatment (exclusion 1), and the study's own treatment does not start with it."""

@@ -1,0 +1,118 @@
+"""`sarc-kb screen` reads what `validate` reads: the same patients from every kind of source."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from sarc_kb.cli import main
+from sarc_kb.kb import KnowledgeBase
+from tests.omop_tables import FORMS, Tables, source_of
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+STORIES = ("fhir-eligible", "fhir-anaemic", "fhir-pelvis", "fhir-missing-data")
+
+Rows = dict[tuple[str, ...], dict[str, str]]
+
+
+def screened(folder: Path, *arguments: str) -> tuple[Rows, Rows]:
+    """Run the command; return the rows of patients and of clauses, by what they are about."""
+    code = main(["screen", *arguments, "-o", str(folder), "--format", "csv", "--workers", "1"])
+    assert code == 0
+    with (folder / "patients.csv").open(newline="", encoding="utf-8") as handle:
+        patients = {(row["patient"], row["trial"]): row for row in csv.DictReader(handle)}
+    with (folder / "clauses.csv").open(newline="", encoding="utf-8") as handle:
+        clauses = {
+            (row["patient"], row["trial"], row["criterion"], row["clause"]): row
+            for row in csv.DictReader(handle)
+        }
+    return patients, clauses
+
+
+def verdicts(kb: KnowledgeBase, *sources: Path | str, **options: str) -> dict[str, str]:
+    return {a.patient: a.verdict.value for a in kb.validate(*sources, **options).assessments}
+
+
+def resources_of(story: str) -> Iterator[dict[str, object]]:
+    """Yield the resources of a bundle with ids that no other bundle has, as in an export."""
+    text = (EXAMPLES / story / "bundle.json").read_text("utf-8")
+    resources = [entry["resource"] for entry in json.loads(text)["entry"]]
+    names = {f"{r['resourceType']}/{r['id']}" for r in resources if r["resourceType"] != "Patient"}
+    for resource in resources:
+        own = json.dumps(resource)
+        for name in names:
+            kind, _, id_ = name.partition("/")
+            own = own.replace(json.dumps(name), json.dumps(f"{kind}/{story}-{id_}"))
+        resource = json.loads(own)
+        if resource["resourceType"] != "Patient":
+            resource["id"] = f"{story}-{resource['id']}"
+        yield resource
+
+
+def test_fhir_lines_in_a_folder(kb: KnowledgeBase, tmp_path: Path) -> None:
+    """The bundles of several patients as a bulk export, one file a type."""
+    export = tmp_path / "export"
+    export.mkdir()
+    by_type: dict[str, list[str]] = {}
+    for story in STORIES:
+        for resource in resources_of(story):
+            by_type.setdefault(str(resource["resourceType"]), []).append(json.dumps(resource))
+    for kind, lines in by_type.items():
+        (export / f"{kind}.ndjson").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    patients, _ = screened(tmp_path / "out", str(export))
+    bundles = [EXAMPLES / story / "bundle.json" for story in STORIES]
+    assert {p: row["verdict"] for (p, _), row in patients.items()} == verdicts(kb, *bundles)
+
+
+def test_facts_of_a_source_are_screened_as_the_source(tmp_path: Path) -> None:
+    paths = [str(EXAMPLES / story) for story in (*STORIES, "course-ladder", "unwilling")]
+    facts = tmp_path / "facts.parquet"
+    assert main(["facts", *paths, "-o", str(facts)]) == 0
+    from_sources = screened(tmp_path / "sources", *paths)
+    from_facts = screened(tmp_path / "facts", str(facts))
+    assert from_facts == from_sources
+    assert len(from_facts[0]) == len(paths)
+
+
+def example_tables() -> Tables:
+    """Return the tables of the OMOP examples as one CDM; persons have numbers of their own."""
+    tables: dict[str, list[dict[str, object]]] = {}
+    for folder in sorted(EXAMPLES.glob("omop-*")):
+        for path in sorted(folder.glob("*.csv")):
+            if path.name == "expected.csv":
+                continue
+            with path.open(newline="", encoding="utf-8") as handle:
+                rows = [{k: v or None for k, v in row.items()} for row in csv.DictReader(handle)]
+            known = tables.setdefault(path.stem, [])
+            known += [row for row in rows if row not in known]
+    tables["cdm_source"] = tables["cdm_source"][:1]
+    return tables
+
+
+@contextmanager
+def example_source(form: str, folder: Path) -> Iterator[tuple[str, str | None]]:
+    with source_of(form, example_tables(), folder) as source:
+        yield source
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_omop_in_every_form(form: str, kb: KnowledgeBase, tmp_path: Path) -> None:
+    """On PostgreSQL the plan runs on the server, too."""
+    with example_source(form, tmp_path) as (source, schema):
+        arguments = ["--omop", source, "--entry-date", "2024-03-01"]
+        arguments += ["--omop-schema", schema] if schema else []
+        arguments += ["--engine", "postgres"] if form == "postgres" else []
+        patients, clauses = screened(tmp_path / "out", *arguments)
+        found = {p: row["verdict"] for (p, _), row in patients.items()}
+        options = {"omop": source, "entry_date": "2024-03-01"} | (
+            {"omop_schema": schema} if schema else {}
+        )
+        assert found == verdicts(kb, **options)
+    assert len(found) == len(list(EXAMPLES.glob("omop-*")))
+    assert len(set(found.values())) > 1
+    assert len(clauses) >= 75 * len(found)
