@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import ibis
 import pyarrow as pa
 
 from sarc_kb.cohort import outputs
@@ -155,7 +156,7 @@ class Cohort:
 
     def sums(self, table: Table, columns: Mapping[str, Any]) -> dict[str, int]:
         """Return the number of rows for which each condition holds."""
-        asked = {name: condition.cast("int64").sum() for name, condition in columns.items()}
+        asked = {name: ibis.ifelse(condition, 1, 0).sum() for name, condition in columns.items()}
         (row,) = self.dicts(table.aggregate(**asked))
         return {name: int(row[name] or 0) for name in columns}
 
