@@ -44,7 +44,7 @@ LAYERS = (
     {"reports", "reports.rule_report", "reports.checklist_report"},
     {"rule_check"},
     {"kb"},
-    {"cases", "readiness"},
+    {"cases", "readiness", "earliest"},
     {"reports.readiness_report"},
     {"reports.mapping_skeleton"},
     {"cli", "ontology_build"},
