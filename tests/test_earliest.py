@@ -471,7 +471,24 @@ EVENTS = (
     "StudySpecificProcedure",
 )
 TESTS = ("HBsAg", "HCVAntibody", "HCVRNA", "HIVTest", "PregnancyTest")
+PASSING = (
+    ("BloodTransfusion", 0, 14),
+    ("MyocardialInfarction", 3, 0),
+    ("MajorSurgery", 6, 0),
+    ("Doxorubicin", 6, 0),
+    ("MalignantNeoplasm", 24, 0),
+)
+"""What excludes for so many months, or days, and no longer."""
 SCOPES = ("procedures", "conditions", "medications", "studies", "treatments", "lesions")
+
+
+def waiting(rng: random.Random, record: PatientRecord) -> PatientRecord:
+    """Return an eligible patient but for something that time heals before the results are old."""
+    assert record.entry is not None
+    entry = record.entry.first
+    name, months, days = rng.choice(PASSING)
+    day = months_before(entry + rng.randint(0, 12), months) - days + rng.randint(-1, 1)
+    return plus(fresh(record, iso(entry - rng.randint(0, 3))), fact(name, iso(day)))
 
 
 def generated(
@@ -479,6 +496,8 @@ def generated(
 ) -> tuple[PatientRecord, tuple[str, ...]]:
     """Return an example whose days lie about the edges of windows, with more facts, and the
     histories vouched for."""
+    if rng.random() < 0.25:
+        return waiting(rng, records[0]), ()
     base = rng.choice(records)
     assert base.entry is not None
     entry = rng.choice(
@@ -592,7 +611,7 @@ def test_equal_to_asking_day_by_day(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(100, 160))
+@pytest.mark.parametrize("seed", range(100, 130))
 def test_equal_to_asking_day_by_day_for_longer(
     kb: KnowledgeBase, trial: Trial, records: list[PatientRecord], seed: int
 ) -> None:
@@ -600,7 +619,7 @@ def test_equal_to_asking_day_by_day_for_longer(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(200, 206))
+@pytest.mark.parametrize("seed", range(200, 203))
 def test_equal_to_asking_day_by_day_for_two_years(
     kb: KnowledgeBase, trial: Trial, records: list[PatientRecord], seed: int
 ) -> None:
