@@ -142,7 +142,7 @@ class Cohort:
                 found = more if found is None else found.union(more)
         assert found is not None
         people = self.patients.select("pid", "patient")
-        return found.join(people, "pid").select("pid", "slot", *outputs.CLAUSE_COLUMNS)
+        return found.join(people, "pid").select("pid", "frame", "slot", *outputs.CLAUSE_COLUMNS)
 
     def dicts(self, expression: Any) -> Iterator[dict[str, Any]]:
         """Yield the rows of an expression."""
