@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -222,6 +223,8 @@ def _screen(
     workers = options.workers or os.cpu_count() or 1
     records, expected = _records(kb, first, options, problems)
     given = {name: getattr(options, name) for name in _OPTIONS}
+    if options.omop is not None:
+        given["omop"] = re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1@", options.omop)
     made = {
         "program": __version__,
         "knowledge_base": kb.info.sha256,
