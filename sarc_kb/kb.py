@@ -417,7 +417,7 @@ class KnowledgeBase:
         ``only``: ``eligibility`` or ``treatment``. ``relaxed``: see :meth:`compile`; reports say of
         every such limit that it is not the protocol's.
         Raises:
-            UsageError: an option names something unknown.
+            UsageError: an option names something unknown, or a source needs an extra.
             RuleBaseError: the rule base is broken.
         """
         compiled, processor = self.engine(

@@ -11,13 +11,13 @@ import argparse
 import csv
 import os
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sarc_kb import __version__
 from sarc_kb.errors import Finding, SarcError, UsageError
+from sarc_kb.whole_file import whole_file
 
 if TYPE_CHECKING:
     from sarc_kb.assessment import Assessment, AssessmentSet, Conclusion, Outcome, Verdict
@@ -45,10 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     source_options(validate)
     common_options(validate)
     mapping_options(validate)
-    validate.add_argument(
-        "--entry-date", metavar="DATE", help="study entry of patients whose data do not say it"
-    )
-    validate.add_argument("--entry-dates", metavar="FILE.csv", help="table of patient,date")
+    _entry_options(validate)
     validate.add_argument(
         "--as-of", metavar="DATE", help="later facts are not seen (default: the entry date)"
     )
@@ -137,6 +134,21 @@ def build_parser() -> argparse.ArgumentParser:
     prepare.add_argument("--attest", metavar="RULE=ANSWER", action="append", default=[])
     prepare.add_argument("--output", "-o", metavar="FILE")
 
+    facts = commands.add_parser(
+        "facts", help="write the facts of all patients as one table (Parquet)"
+    )
+    source_options(facts)
+    _trial_options(facts)
+    mapping_options(facts)
+    _entry_options(facts)
+    facts.add_argument(
+        "--output",
+        "-o",
+        metavar="FILE.parquet",
+        required=True,
+        help="write the table there, whole or not at all",
+    )
+
     ready = commands.add_parser("readiness", help="what a data set can decide, and what blocks it")
     source_options(ready)
     common_options(ready)
@@ -176,7 +188,7 @@ def source_options(parser: argparse.ArgumentParser) -> None:
         "files",
         nargs="*",
         metavar="FILE",
-        help="patient graphs or FHIR JSON; folders; - is standard input",
+        help="patient graphs, FHIR JSON, facts tables; folders; - is standard input",
     )
     parser.add_argument(
         "--omop",
@@ -204,15 +216,19 @@ def _rules_part(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def common_options(
-    parser: argparse.ArgumentParser, *, readings: bool = True, relax: bool = True
-) -> None:
+def _trial_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trial", metavar="ID", help="trial, when the rule base holds several")
     parser.add_argument(
         "--rules",
         metavar="FOLDER",
         help="another knowledge base (a folder with ontology/ and shapes/)",
     )
+
+
+def common_options(
+    parser: argparse.ArgumentParser, *, readings: bool = True, relax: bool = True
+) -> None:
+    _trial_options(parser)
     parser.add_argument(
         "--policy",
         metavar="NAME=VALUE",
@@ -238,11 +254,15 @@ def common_options(
         )
 
 
-def record_options(parser: argparse.ArgumentParser) -> None:
+def _entry_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--entry-date", metavar="DATE", help="study entry of patients whose data do not say it"
     )
     parser.add_argument("--entry-dates", metavar="FILE.csv", help="table of patient,date")
+
+
+def record_options(parser: argparse.ArgumentParser) -> None:
+    _entry_options(parser)
     parser.add_argument("--complete", metavar="KIND[,KIND]", default="")
     parser.add_argument("--attest", metavar="RULE=ANSWER", action="append", default=[])
 
@@ -541,35 +561,15 @@ def write(text: str | Iterable[str], output: str | None) -> None:
     """Write a text, or its lines one by one, to standard output, or to a file that appears whole
     or not at all."""
     lines = (text if text.endswith("\n") else text + "\n",) if isinstance(text, str) else text
+    if output is not None:
+        with whole_file(Path(output)) as stream:
+            stream.writelines(line.encode() for line in lines)
+        return
     try:
-        if output is None:
-            sys.stdout.writelines(lines)
-            sys.stdout.flush()
-        elif Path(output).exists() and not Path(output).is_file():
-            # A device or a pipe has no "whole", and must not be replaced by a file.
-            with Path(output).open("w", encoding="utf-8", newline="\n") as stream:
-                stream.writelines(lines)
-        else:
-            _replace(Path(output).resolve(), lines)
+        sys.stdout.writelines(lines)
+        sys.stdout.flush()
     except OSError as error:
-        raise OSError(error.errno, error.strerror, output or _STANDARD_OUTPUT) from None
-
-
-def _replace(target: Path, lines: Iterable[str]) -> None:
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".sarc-kb-")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.writelines(lines)
-            stream.flush()
-            os.fsync(stream.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        raise OSError(error.errno, error.strerror, _STANDARD_OUTPUT) from None
 
 
 def _abandon_standard_output() -> None:
@@ -692,8 +692,8 @@ def _prepare(options: argparse.Namespace) -> int:
         relaxed=pairs("--relax", options.relax),
     )
     found, problems = read_sources([Path(f) for f in options.files], kb.reading_terms(trial))
-    if problems:
-        raise InputError(*problems)
+    if told := [f for f in problems if f.severity != "info"]:
+        raise InputError(*told)
     for finding in kb.added_findings:
         complain(finding)
     records = list(with_entry_dates(found, options.entry_date, {}))
@@ -742,6 +742,40 @@ def _part(trial: Trial, only: str) -> Trial:
             )
         )
     return part
+
+
+def _facts(options: argparse.Namespace) -> int:
+    from sarc_kb.kb import with_entry_dates
+    from sarc_kb.sources.facts_table import need_pyarrow, write_facts
+
+    one_kind_of_source(options)
+    need_pyarrow(options.command)
+    kb = knowledge_base(options)
+    records, expected, problems = records_of(options, kb, kb.compile(options.trial))
+    # What is told of the options is no part of the table; what is told of the sources is.
+    del problems[: len(kb.added_findings)]
+    dated = with_entry_dates(
+        records,
+        options.entry_date,
+        entry_dates(options.entry_dates) if options.entry_dates else {},
+    )
+
+    def counted() -> Iterator[PatientRecord]:
+        with Progress(expected) as progress:
+            for record in dated:
+                yield record
+                progress.step()
+
+    written = write_facts(counted(), options.output, findings=problems)
+    broken = f" ({written.broken} with an error)" if written.broken else ""
+    counts = ((written.patients, "patient"), (written.facts, "fact"), (written.files, "source"))
+    patients, facts, sources = (f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts)
+    write(f"{options.output}: {patients}{broken}, {facts}, {sources}", None)
+    for finding in (*kb.added_findings, *problems):
+        if finding.severity != "info":
+            complain(finding)
+    lost = any(f.severity == "error" for f in problems)
+    return COULD_NOT if lost or not written.patients else PASS
 
 
 def _readiness(options: argparse.Namespace) -> int:
@@ -865,6 +899,7 @@ _COMMANDS = {
     "check": _check,
     "shapes": _shapes,
     "prepare": _prepare,
+    "facts": _facts,
     "readiness": _readiness,
     "map": _map,
     "checklist": _checklist,

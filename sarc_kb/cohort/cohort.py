@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -65,7 +65,7 @@ class Cohort:
     def patient_rows(self, names: Iterable[str] | None = None) -> Table:
         """Return a row for each patient and trial; ``names``: those trials alone."""
         wanted = set(self.plan.names if names is None else names)
-        found: Table | None = None
+        found: list[Table] = []
         for number, (eligibility, treatment) in enumerate(self._pairs()):
             trials = [
                 (name, *(f.names.index(name) if f else 0 for f in (eligibility, treatment)))
@@ -92,9 +92,8 @@ class Cohort:
             rows = outputs.patient_rows(
                 self.patients, self._of(eligibility), self._of(treatment), table
             )
-            found = rows if found is None else found.union(rows)
-        assert found is not None
-        return found
+            found.append(rows)
+        return union_of(found)
 
     def _of(self, frame: Frame | None) -> tuple[Table, Frame] | None:
         return None if frame is None else (self.judged[frame.number], frame)
@@ -133,16 +132,20 @@ class Cohort:
         clauses = self._load("clauses", outputs.clauses_table(self.plan, wanted))
         rules = self._load("rules", outputs.rules_table(self.plan, wanted))
         missing = self._load("missing", outputs.missing_table())
-        found: Table | None = None
+        found: list[Table] = []
         for frame in self.plan.frames:
+            if not set(frame.names) & set(wanted):
+                continue
             table = self.judged[frame.number]
             rows = outputs.clause_rows(table, frame, clauses, self.found, self.answers, missing)
             refused = outputs.refused_rows(table, frame, rules, self.answers)
-            for more in (rows, refused):
-                found = more if found is None else found.union(more)
-        assert found is not None
+            found += [rows, refused]
         people = self.patients.select("pid", "patient")
-        return found.join(people, "pid").select("pid", "frame", "slot", *outputs.CLAUSE_COLUMNS)
+        return (
+            union_of(found)
+            .join(people, "pid")
+            .select("pid", "frame", "slot", *outputs.CLAUSE_COLUMNS)
+        )
 
     def dicts(self, expression: Any) -> Iterator[dict[str, Any]]:
         """Yield the rows of an expression."""
@@ -159,6 +162,15 @@ class Cohort:
         asked = {name: condition.cast("int64").sum() for name, condition in columns.items()}
         (row,) = self.dicts(table.aggregate(**asked))
         return {name: int(row[name] or 0) for name in columns}
+
+
+def union_of(tables: Sequence[Table]) -> Table:
+    """Return the rows of all tables. Halves are joined, so that the depth of the expression stays
+    small where trials are many."""
+    if len(tables) == 1:
+        return tables[0]
+    middle = len(tables) // 2
+    return union_of(tables[:middle]).union(union_of(tables[middle:]))
 
 
 _TRIALS = pa.schema(

@@ -21,7 +21,7 @@ import ibis
 import pyarrow as pa
 
 from sarc_kb.cohort.backends import check_engine, open_backend, told_failures
-from sarc_kb.cohort.cohort import Cohort
+from sarc_kb.cohort.cohort import Cohort, union_of
 from sarc_kb.cohort.outputs import CLAUSE_COLUMNS, PATIENT_COLUMNS
 from sarc_kb.cohort.plan import Plan
 from sarc_kb.cohort.preparing import PreparedStore, Settings, prepare_all
@@ -163,7 +163,7 @@ def screen(
                 others = {name: ", ".join(trials[name].changed) or UNCHANGED for name in trials}
                 others |= {name: name for name in changes if name != before}
                 told = [worth(cohort, before, *other) for other in others.items()]
-                rows = _union(flips(cohort, before, *other) for other in others.items())
+                rows = union_of([flips(cohort, before, *other) for other in others.items()])
                 _write(cohort, rows, ("pid", "change"), FLIP_COLUMNS, results / "what-if", options)
             found = Screening(
                 patients=patients,
@@ -197,13 +197,6 @@ def _nobody() -> UsageError:
             "check what was named",
         )
     )
-
-
-def _union(tables: Iterable[Any]) -> Any:
-    first, *rest = tables
-    for table in rest:
-        first = first.union(table)
-    return first
 
 
 def _free(output: Path) -> None:

@@ -12,3 +12,5 @@ MAX_DIGITS = 40
 """Most digits of a number, written without an exponent."""
 MAX_LABEL = 200
 """Longest name of a patient or place that a report repeats, in characters."""
+MAX_FACTS = 1_000_000
+"""Most facts of one patient in a table of facts."""

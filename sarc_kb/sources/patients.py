@@ -11,10 +11,10 @@ import pickle
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Protocol
 
 from sarc_kb.errors import Finding
 from sarc_kb.facts import PatientRecord
-from sarc_kb.sources.fhir_dataset import FhirDataSet
 
 _TABLES = """
 PRAGMA journal_mode = OFF;
@@ -23,6 +23,16 @@ CREATE TABLE records (id INTEGER PRIMARY KEY, record BLOB);
 CREATE TABLE names (name TEXT, origin TEXT);
 CREATE INDEX of_name ON names (name);
 """
+
+
+class DataSet(Protocol):
+    """Patients who stay where they are: `records` yields as many as `patients` names, in order."""
+
+    origin: str
+
+    def patients(self) -> Iterable[str]: ...
+
+    def records(self) -> Iterator[PatientRecord]: ...
 
 
 class Patients:
@@ -35,7 +45,7 @@ class Patients:
     def __init__(self) -> None:
         self._database = sqlite3.connect("", isolation_level=None)
         self._database.executescript(_TABLES)
-        self._parts: list[range | FhirDataSet] = []
+        self._parts: list[range | DataSet] = []
         self._count = 0
 
     def add(self, records: Iterable[PatientRecord]) -> None:
@@ -46,7 +56,7 @@ class Patients:
             self._extend(row.lastrowid or 0)
             self._name(record.patient, record.origin)
 
-    def add_dataset(self, dataset: FhirDataSet) -> None:
+    def add_dataset(self, dataset: DataSet) -> None:
         """Put the patients of a data set behind those that are there; they stay in it."""
         self._database.execute("BEGIN")
         for name in dataset.patients():
@@ -70,7 +80,7 @@ class Patients:
 
     def __iter__(self) -> Iterator[PatientRecord]:
         for part in self._parts:
-            records = part.records() if isinstance(part, FhirDataSet) else self._unpack(part)
+            records = self._unpack(part) if isinstance(part, range) else part.records()
             for record in records:
                 yield self._told(record)
 
@@ -85,16 +95,20 @@ class Patients:
         rows = self._database.execute(
             "SELECT origin, count(*) FROM names WHERE name = ? GROUP BY origin", (record.patient,)
         ).fetchall()
-        times = sum(count for _, count in rows)
-        if times < 2:
-            return record
-        others = ", ".join(sorted(origin for origin, _ in rows))
-        twice = Finding(
-            "DATA003",
-            "error",
-            record.origin,
-            f"patient {record.label} stands {times} times in the input ({others})",
-            "two records under one name are never merged",
-            "join them into one record, or name them differently",
-        )
-        return replace(record, findings=(*record.findings, twice))
+        return told_twice(record, sum(n for _, n in rows), sorted(origin for origin, _ in rows))
+
+
+def told_twice(record: PatientRecord, times: int, origins: Iterable[str]) -> PatientRecord:
+    """Return the record, with an error if ``times`` records stand under its name in ``origins``,
+    unless it was told that already."""
+    if times < 2 or any(f.code == "DATA003" for f in record.findings):
+        return record
+    twice = Finding(
+        "DATA003",
+        "error",
+        record.origin,
+        f"patient {record.label} stands {times} times in the input ({', '.join(origins)})",
+        "two records under one name are never merged",
+        "join them into one record, or name them differently",
+    )
+    return replace(record, findings=(*record.findings, twice))

@@ -19,6 +19,8 @@ from typing import IO
 
 from sarc_kb.errors import Finding, InputError
 from sarc_kb.facts import PatientRecord
+from sarc_kb.sources.facts_findings import finding as facts_finding
+from sarc_kb.sources.facts_table import FactsTable, holds_facts
 from sarc_kb.sources.fhir import FhirDataSet, FhirTerms, read_fhir
 from sarc_kb.sources.fhir_json import has_lines
 from sarc_kb.sources.fhir_resources.findings import finding
@@ -28,8 +30,9 @@ from sarc_kb.sources.rdf import FORMATS, read_rdf
 
 FHIR_ENDINGS = (".json", ".ndjson")
 STANDARD_INPUT = "-"
+FACTS_ENDING = ".parquet"
 _ENDINGS = (*FORMATS, *FHIR_ENDINGS)
-_KNOWN = "known endings: " + ", ".join(_ENDINGS) + ", each also with .gz"
+_KNOWN = f"known endings: {', '.join(_ENDINGS)}, each also with .gz; {FACTS_ENDING} (facts tables)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,9 @@ def read_sources(sources: Iterable[Path], terms: ReadingTerms) -> tuple[Patients
 
     All NDJSON files of one folder that are given, in whatever order, are one data set: their
     resources belong to patients by reference. Any other file stands for itself.
+
+    Raises:
+        UsageError: a facts table is given, and the extra ``cohort`` is not installed.
     """
     patients = Patients()
     problems: list[Finding] = []
@@ -63,6 +69,9 @@ def read_sources(sources: Iterable[Path], terms: ReadingTerms) -> tuple[Patients
             if _ending(path) == ".ndjson":
                 if export := exports.pop(path.parent, None):
                     _read_export(export, terms.fhir, patients, problems)
+                continue
+            if _ending(path) == FACTS_ENDING:
+                _read_table(FactsTable(path, origin), patients, problems)
                 continue
             if str(path) == STANDARD_INPUT:
                 found = _read_standard_input(terms, patients, problems)
@@ -83,8 +92,21 @@ def _nobody(origin: str) -> Finding:
         origin,
         "no patient",
         "nothing was judged",
-        "a graph needs a sarc:Patient, a FHIR input a Patient resource",
+        "a graph needs a sarc:Patient, a FHIR input a Patient resource, a facts table a row",
     )
+
+
+def _read_table(table: FactsTable, patients: Patients, problems: list[Finding]) -> None:
+    """Leave the patients where they are; say what they are read from, as their records do not."""
+    before = len(patients)
+    patients.add_dataset(table)
+    found = len(patients) - before
+    if not found:
+        problems.append(_nobody(table.origin))
+    else:
+        what = f"a facts table of {found} patients, sha256 {table.sha256()}"
+        problems.append(facts_finding("DATA311", table.origin, what))
+    problems += table.problems
 
 
 def _read_export(
@@ -126,7 +148,14 @@ def _files(source: Path, problems: list[Finding]) -> list[tuple[Path, str]]:
     if source.is_dir():
         found: list[Path] = []
         for folder, _, names in os.walk(source, onerror=lambda e: problems.append(_closed(e))):
-            found += (Path(folder, n) for n in names if _ending(Path(n)) in _ENDINGS)
+            found += (Path(folder, n) for n in names if _known(Path(n)))
+        strange = [p for p in found if _ending(p) == FACTS_ENDING and not holds_facts(p)]
+        if strange:
+            # Such as the tables of an OMOP CDM: a folder may hold other things than records.
+            found = [p for p in found if p not in set(strange)]
+            shown = ", ".join(sorted(p.name for p in strange)[:3]) + ", …" * (len(strange) > 3)
+            what = f"{len(strange)} Parquet files that are no facts tables ({shown})"
+            problems.append(facts_finding("DATA310", str(source), what))
         if not found:
             problems.append(
                 _fault(
@@ -134,7 +163,7 @@ def _files(source: Path, problems: list[Finding]) -> list[tuple[Path, str]]:
                 )
             )
         return [(p, str(p)) for p in sorted(found)]
-    if _ending(source) not in _ENDINGS and source.exists():
+    if not _known(source) and source.exists():
         problems.append(
             _fault(
                 "DATA002",
@@ -146,6 +175,11 @@ def _files(source: Path, problems: list[Finding]) -> list[tuple[Path, str]]:
         )
         return []
     return [(source, str(source))]
+
+
+def _known(path: Path) -> bool:
+    # Parquet is packed inside, and read from its end: it is never packed as a whole.
+    return _ending(path) in _ENDINGS or path.suffix.lower() == FACTS_ENDING
 
 
 def _ending(path: Path) -> str:
@@ -217,6 +251,16 @@ def _read_data(
                 f"more than {MAX_BYTES} bytes",
                 "no record needs them",
                 "split the file by patient, or give FHIR as NDJSON",
+            )
+        )
+    if data.startswith(b"PAR1"):
+        raise InputError(
+            _fault(
+                "DATA002",
+                origin,
+                "Parquet",
+                "it is read from its end, as a file",
+                f"name the file, with the ending {FACTS_ENDING}",
             )
         )
     kind = FORMATS.get(ending) or _sniff(data)
