@@ -142,7 +142,11 @@ class Cohort:
             refused = outputs.refused_rows(table, frame, rules, self.answers)
             found += [rows, refused]
         people = self.patients.select("pid", "patient")
-        return union_of(found).join(people, "pid").select("pid", "slot", *outputs.CLAUSE_COLUMNS)
+        return (
+            union_of(found)
+            .join(people, "pid")
+            .select("pid", "frame", "slot", *outputs.CLAUSE_COLUMNS)
+        )
 
     def dicts(self, expression: Any) -> Iterator[dict[str, Any]]:
         """Yield the rows of an expression."""

@@ -325,6 +325,7 @@ def clause_rows(
         else_="answer",
     )
     kept = ["pid", "slot", "trial", "criterion", "clause"]
+    number = ibis.literal(frame.number, "int32")
     if found is None:
         return rows.select(
             *kept,
@@ -333,6 +334,7 @@ def clause_rows(
             basis=basis,
             evidence=_NO_LIST,
             missing=_NO_TEXT,
+            frame=number,
         )
     rows = rows.mutate(outcome=outcome, reason=reason, basis=basis)
     found = found.select(
@@ -379,7 +381,7 @@ def clause_rows(
         evidence=both.sort(),
     )
     return rows.left_join(missing, "mask").select(
-        *kept, "outcome", "reason", "basis", "evidence", "missing"
+        *kept, "outcome", "reason", "basis", "evidence", "missing", frame=number
     )
 
 
@@ -407,6 +409,7 @@ def refused_rows(table: Table, frame: Frame, rules: Table, answers: Table) -> Ta
         basis=ibis.literal("answer"),
         evidence=rows.evidence,
         missing=_NO_TEXT,
+        frame=ibis.literal(frame.number, "int32"),
     )
 
 

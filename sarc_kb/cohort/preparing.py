@@ -10,6 +10,8 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -105,6 +107,17 @@ _worker: tuple[KnowledgeBase, Plan, Settings] | None = None
 def _start_worker(kb: KnowledgeBase, plan: Plan, settings: Settings) -> None:
     global _worker  # noqa: PLW0603 - a process pool has no other way to keep what all tasks share
     _worker = (kb, plan, settings)
+    # Whoever interrupts the run is told so once, by the process that was started.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_the_run, daemon=True).start()
+
+
+def _end_with_the_run() -> None:
+    """End this worker when the process that it works for is gone, however it went."""
+    run = multiprocessing.parent_process()
+    if run is not None:
+        run.join()
+        os._exit(1)
 
 
 def _prepare_part(records: Sequence[PatientRecord], first: int) -> _Part:
@@ -116,7 +129,7 @@ def prepare_part(
     kb: KnowledgeBase,
     plan: Plan,
     settings: Settings,
-    records: Iterable[PatientRecord],
+    records: Sequence[PatientRecord],
     first: int = 0,
     lost: Finding | None = None,
 ) -> _Part:
@@ -124,6 +137,31 @@ def prepare_part(
 
     ``lost``: why they could not even be prepared; then all of them get that as their error.
     """
+    try:
+        return _tables(kb, plan, settings, records, first, lost)
+    except Exception as bug:
+        # Something that no table can hold: it costs the patient who has it.
+        if len(records) == 1 and lost is None:
+            return _tables(kb, plan, settings, records, first, bug_finding(records[0], bug))
+        if len(records) <= 1:
+            raise
+        middle = len(records) // 2
+        return _joined(
+            [
+                prepare_part(kb, plan, settings, records[:middle], first, lost),
+                prepare_part(kb, plan, settings, records[middle:], first + middle, lost),
+            ]
+        )
+
+
+def _tables(
+    kb: KnowledgeBase,
+    plan: Plan,
+    settings: Settings,
+    records: Sequence[PatientRecord],
+    first: int,
+    lost: Finding | None,
+) -> _Part:
     profiles = Profiles()
     found: list[tuple[int, PatientRows]] = []
     patients: dict[str, list[object]] = {name: [] for name in PATIENTS.names}
@@ -174,6 +212,8 @@ class PreparedStore:
         path = folder / "manifest.json"
         if path.exists():
             known = _read_json(path)
+            if known is None:
+                raise _of_another_run(folder, "its list of what it was made with")
             for name in sorted({*manifest, *known}):
                 if manifest.get(name) != known.get(name):
                     raise _of_another_run(folder, name)
@@ -227,9 +267,12 @@ class PreparedStore:
         }
 
 
-def _read_json(path: Path) -> dict[str, object]:
-    found: dict[str, object] = json.loads(path.read_bytes())
-    return found
+def _read_json(path: Path) -> dict[str, object] | None:
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _read_profiles(path: Path) -> Iterator[Profile]:
@@ -289,12 +332,11 @@ def prepare_all(
                 continue
             if pool is None:
                 pool = _pool(workers, kb, plan, settings)
-            waiting.append((number, chunk, pool.submit(_prepare_part, chunk, number * size)))
+            waiting.append((number, chunk, _submit(pool, chunk, number * size)))
             if len(waiting) >= workers * _AHEAD:
-                pool = _finish(
-                    waiting.pop(0), waiting, pool, (kb, plan, settings), store, size, workers
-                )
-                yield size
+                done = waiting.pop(0)
+                pool = _finish(done, waiting, pool, (kb, plan, settings), store, size, workers)
+                yield len(done[1])
         while waiting and pool is not None:
             done = waiting.pop(0)
             pool = _finish(done, waiting, pool, (kb, plan, settings), store, size, workers)
@@ -321,6 +363,16 @@ def _pool(workers: int, *shared: Any) -> ProcessPoolExecutor:
     )
 
 
+def _submit(pool: ProcessPoolExecutor, chunk: list[PatientRecord], first: int) -> Future[_Part]:
+    try:
+        return pool.submit(_prepare_part, chunk, first)
+    except BrokenProcessPool as broken:
+        # A worker died meanwhile; `_finish` sees to it when it is the turn of this part.
+        future: Future[_Part] = Future()
+        future.set_exception(broken)
+        return future
+
+
 def _finish(
     done: tuple[int, list[PatientRecord], Future[_Part]],
     waiting: list[tuple[int, list[PatientRecord], Future[_Part]]],
@@ -332,8 +384,8 @@ def _finish(
 ) -> ProcessPoolExecutor:
     """Put a finished part into the store; return the pool to go on with.
 
-    Where a worker died, its part is prepared again, each patient in a process of its own: the one
-    that dies once more is named, the others are not touched.
+    Where a worker died, the part is prepared again in a process of its own, and where that dies
+    too, in halves of it: the patient on whom it dies alone is named, the others are not touched.
     """
     number, chunk, future = done
     try:
@@ -341,27 +393,33 @@ def _finish(
         return pool
     except BrokenProcessPool:
         pool.shutdown(cancel_futures=True)
-    found = [_alone(record, number * size + place, shared) for place, record in enumerate(chunk)]
-    store.add(number, _joined(found))
+    store.add(number, _joined(_alone(chunk, number * size, shared)))
     pool = _pool(workers, *shared)
-    waiting[:] = [(n, c, pool.submit(_prepare_part, c, n * size)) for n, c, _ in waiting]
+    waiting[:] = [(n, c, _submit(pool, c, n * size)) for n, c, _ in waiting]
     return pool
 
 
-def _alone(record: PatientRecord, pid: int, shared: tuple[KnowledgeBase, Plan, Settings]) -> _Part:
+def _alone(
+    chunk: Sequence[PatientRecord], first: int, shared: tuple[KnowledgeBase, Plan, Settings]
+) -> list[_Part]:
     with _pool(1, *shared) as pool:
         try:
-            return pool.submit(_prepare_part, [record], pid).result()
+            return [pool.submit(_prepare_part, chunk, first).result()]
         except BrokenProcessPool:
-            lost = Finding(
-                "ENGINE006",
-                "error",
-                record.origin,
-                "the process that prepared this patient died",
-                "it ran out of memory or was stopped; the other patients are not touched",
-                "run with fewer workers or more memory; if it stays, report it",
-            )
-            return prepare_part(*shared, [record], pid, lost)
+            pass
+    if len(chunk) > 1:
+        middle = len(chunk) // 2
+        rest = _alone(chunk[middle:], first + middle, shared)
+        return [*_alone(chunk[:middle], first, shared), *rest]
+    lost = Finding(
+        "ENGINE006",
+        "error",
+        chunk[0].origin,
+        "the process that prepared this patient died",
+        "it ran out of memory or was stopped; the other patients are not touched",
+        "run with fewer workers or more memory; if it stays, report it",
+    )
+    return [prepare_part(*shared, chunk, first, lost)]
 
 
 def _joined(parts: Sequence[_Part]) -> _Part:

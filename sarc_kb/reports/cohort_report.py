@@ -52,10 +52,13 @@ def document(
         )
     changes = []
     for worth in found.changes:
-        flips = [{"from": a, "to": b, "patients": n} for a, b, n in worth.flips]
         members = plain(worth)
         assert isinstance(members, dict)
-        changes.append({**members, "flips": flips})
+        for name in ("flips", "treatment_flips"):
+            members[name] = [
+                {"from": a, "to": b, "patients": n} for a, b, n in getattr(worth, name)
+            ]
+        changes.append(members)
     return {
         "schema": SCHEMA,
         "knowledge_base": plain(kb),
@@ -141,7 +144,12 @@ def _what_if(page: _Page, changes: Iterable[Worth]) -> None:
     page.gap()
     rows = []
     for change in changes:
-        flips = ", ".join(f"{n:,} {a} to {b}" for a, b, n in change.flips) or "nobody flips"
+        told = [f"{n:,} {a} to {b}" for a, b, n in change.flips]
+        told += [
+            f"treatment: {n:,} {a or 'not told'} to {b or 'not told'}"
+            for a, b, n in change.treatment_flips
+        ]
+        flips = ", ".join(told) or "nobody flips"
         rows.append((change.change, f"{change.eligible:,}", f"{change.eligible_change:+,}", flips))
     page.table(("change", "eligible", "more", "flips"), rows, right=(1, 2))
 
