@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from sarc_kb.cli import main
+from sarc_kb.earliest import over_time
 from sarc_kb.kb import KnowledgeBase
+from sarc_kb.sources.read import read_sources
 from tests.omop_tables import FORMS, Tables, source_of
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -119,3 +121,46 @@ def test_omop_in_every_form(form: str, kb: KnowledgeBase, tmp_path: Path) -> Non
     assert len(found) == len(list(EXAMPLES.glob("omop-*")))
     assert len(set(found.values())) > 1
     assert len(clauses) >= 75 * len(found)
+
+
+def test_waiting_is_followed(kb: KnowledgeBase, tmp_path: Path) -> None:
+    """The rows of ``--earliest`` say what `sarc_kb.earliest` says of each patient; the counts, what
+    was worked out by hand."""
+    stories = ("eligible", "recurrent-after-chemotherapy", "anaemic", "excluded-histology")
+    paths = [str(EXAMPLES / story) for story in stories]
+    screened(tmp_path / "out", *paths, "--earliest")
+    with (tmp_path / "out" / "earliest.csv").open(newline="", encoding="utf-8") as handle:
+        rows = {row["patient"]: row for row in csv.DictReader(handle)}
+    trial = kb.compile()
+    records, _ = read_sources([Path(p) for p in paths], kb.reading_terms(trial))
+    for record in records:
+        found, row = over_time(kb, record, trial), rows.pop(record.label)
+        assert row["verdict"] == found.verdict_now.value
+        assert row["earliest"] == (found.earliest.date if found.earliest else "")
+        assert row["if_repeated"] == (found.if_repeated.date if found.if_repeated else "")
+        assert row["expires"] == (found.expires.date if found.expires else "")
+        assert row["blocked_by"].split() == list(found.blocked_by)
+        assert not row["problem"]
+        if record.label == "sarc-example-09":
+            assert row["if_repeated"] == "2024-04-03"
+    assert not rows
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text("utf-8"))
+    (counts,) = summary["over_time"]
+    # Chemotherapy that ended on 2023-10-02 lies within six months up to an entry on 2024-04-02;
+    # nobody outlives an excluded histology or a low haemoglobin.
+    assert counts == {
+        "trial": trial.id,
+        "horizon_days": 730,
+        "eligible_now": 1,
+        "by_waiting": 0,
+        "if_repeated": 1,
+        "expiring": 3,
+        "not_followed": 0,
+    }
+
+
+def test_waiting_needs_a_day_of_entry_to_move(tmp_path: Path) -> None:
+    arguments = ["screen", str(EXAMPLES / "eligible"), "-o", str(tmp_path / "out"), "--earliest"]
+    assert main([*arguments, "--as-of", "2024-03-01"]) == 2
+    assert main([*arguments, "--only", "treatment"]) == 2
+    assert not (tmp_path / "out").exists()

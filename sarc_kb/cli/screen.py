@@ -133,6 +133,17 @@ def run(options: argparse.Namespace) -> int:
                 "leave the option out",
             )
         )
+    if options.earliest and (options.as_of or options.only == "treatment"):
+        raise UsageError(
+            Finding(
+                "USE053",
+                "error",
+                "--earliest",
+                "with --as-of or --only treatment",
+                "it moves the day of entry, by which eligibility is judged",
+                "leave one of them out",
+            )
+        )
     problems: list[Finding] = []
     try:
         if options.explain is not None:
@@ -219,6 +230,8 @@ def _screen(
         complete=tuple(filter(None, options.complete.split(","))),
         attested=cli.pairs("--attest", options.attest),
         only=options.only,
+        wait=trials if options.earliest else {},
+        horizon_days=options.horizon,
     )
     workers = options.workers or os.cpu_count() or 1
     records, expected = _records(kb, first, options, problems)
@@ -279,6 +292,8 @@ _OPTIONS = (
     "mappings",
     "concept_ancestor",
     "valueset",
+    "earliest",
+    "horizon",
 )
 """What preparing depends on besides the data and the rules."""
 PROTOCOL = "as the protocol is read by default"

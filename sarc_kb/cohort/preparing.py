@@ -36,27 +36,32 @@ from sarc_kb.cohort.tables import (
     standing_schema,
     standing_table,
 )
+from sarc_kb.cohort.waiting import OVER_TIME, Row, waiting_rows
 from sarc_kb.dates import PartialDate
 from sarc_kb.errors import EngineError, Finding, InputError, UsageError
 from sarc_kb.facts import PatientRecord
 from sarc_kb.kb import KnowledgeBase, bug_finding
+from sarc_kb.rules import Trial
 from sarc_kb.treatment import has_begun, last_day, may_have_begun
 
 PART = 1_000
 """Patients a part."""
 _AHEAD = 2
 """Parts a worker that wait for it, so that memory stays bounded."""
-_TABLES = ("patients", "facts", "standing", "answers")
+_TABLES = ("patients", "facts", "standing", "answers", "over_time")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a caller may set for preparing, as for one patient."""
+    """What a caller may set for preparing, as for one patient. ``wait``: trials by which patients
+    are also followed over time, up to the horizon."""
 
     as_of: PartialDate | None = None
     complete: tuple[str, ...] = ()
     attested: Mapping[str, str] = field(default_factory=dict)
     only: str | None = None
+    wait: Mapping[str, Trial] = field(default_factory=dict)
+    horizon_days: int = 730
 
 
 def patient_rows(
@@ -164,12 +169,14 @@ def _tables(
 ) -> _Part:
     profiles = Profiles()
     found: list[tuple[int, PatientRows]] = []
+    waiting: list[tuple[object, ...]] = []
     patients: dict[str, list[object]] = {name: [] for name in PATIENTS.names}
     for pid, record in enumerate(records, first):
         error = lost
         if error is None:
             try:
                 found.append((pid, patient_rows(kb, plan, record, settings)))
+                waiting += [(pid, *row) for row in _waiting(kb, record, settings)]
             except (InputError, EngineError) as failure:
                 error = failure.findings[0]
             except Exception as bug:
@@ -190,8 +197,22 @@ def _tables(
             "facts": facts_table(found, profiles),
             "standing": standing_table(found, plan),
             "answers": answers_table(found),
+            "over_time": pa.table(
+                [[row[k] for row in waiting] for k in range(len(OVER_TIME))], schema=OVER_TIME
+            ),
         },
         tuple(profiles),
+    )
+
+
+def _waiting(kb: KnowledgeBase, record: PatientRecord, settings: Settings) -> list[Row]:
+    return waiting_rows(
+        kb,
+        record,
+        settings.wait,
+        horizon_days=settings.horizon_days,
+        complete=settings.complete,
+        attested=settings.attested,
     )
 
 
@@ -264,6 +285,7 @@ class PreparedStore:
             "facts": FACTS,
             "standing": standing_schema(self.plan),
             "answers": ANSWERS,
+            "over_time": OVER_TIME,
         }
 
 

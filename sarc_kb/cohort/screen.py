@@ -26,6 +26,8 @@ from sarc_kb.cohort.outputs import CLAUSE_COLUMNS, PATIENT_COLUMNS
 from sarc_kb.cohort.plan import Plan
 from sarc_kb.cohort.preparing import PreparedStore, Settings, prepare_all
 from sarc_kb.cohort.summary import TrialCount, Worth, count_trial, flips, worth
+from sarc_kb.cohort.waiting import COLUMNS as WAIT_COLUMNS
+from sarc_kb.cohort.waiting import WaitCount, count_waiting
 from sarc_kb.errors import Finding, UsageError
 from sarc_kb.facts import PatientRecord
 from sarc_kb.kb import KnowledgeBase
@@ -78,6 +80,7 @@ class Screening:
     not_judged: int
     trials: tuple[TrialCount, ...]
     changes: tuple[Worth, ...]
+    waiting: tuple[WaitCount, ...]
     engine: str
     engine_version: str
 
@@ -94,7 +97,6 @@ def screen(
     compared_with: str | None = None,
     made_with: Mapping[str, object] | None = None,
     progress: Callable[[int], None] = lambda _: None,
-    finish: Callable[[Cohort, Path], None] | None = None,
     describe: Callable[[Screening], dict[str, Any]] | None = None,
 ) -> Screening:
     """Judge ``records`` by ``trials`` (named as outputs shall name them) and write the outcomes
@@ -105,7 +107,6 @@ def screen(
         compared_with: the one of ``trials`` or ``what_if`` that the changes are told against.
         made_with: what tells this input and these options from others, for resuming.
         progress: called with the number of patients that were prepared.
-        finish: may write more into the folder, from the evaluated cohort.
         describe: what the summary file tells beside the counts.
     Raises:
         UsageError: the output is there already, another run writes it, what was prepared is of
@@ -165,16 +166,22 @@ def screen(
                 told = [worth(cohort, before, *other) for other in others.items()]
                 rows = union_of([flips(cohort, before, *other) for other in others.items()])
                 _write(cohort, rows, ("pid", "change"), FLIP_COLUMNS, results / "what-if", options)
+            waiting = tables["over_time"]
+            if settings.wait:
+                rows = waiting.join(people.select("pid", "patient"), "pid")
+                _write(cohort, rows, ("pid", "trial"), WAIT_COLUMNS, results / "earliest", options)
             found = Screening(
                 patients=patients,
                 not_judged=errors,
                 trials=tuple(count_trial(cohort, name, patients, errors) for name in trials),
                 changes=tuple(told),
+                waiting=tuple(
+                    count_waiting(cohort, waiting, name, settings.horizon_days)
+                    for name in settings.wait
+                ),
                 engine=backend.name,
                 engine_version=backend.version,
             )
-            if finish is not None:
-                finish(cohort, results)
         finally:
             backend.close()
         if describe is not None:

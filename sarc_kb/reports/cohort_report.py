@@ -13,6 +13,7 @@ from sarc_kb import __version__
 from sarc_kb.assessment import KnowledgeBaseInfo
 from sarc_kb.cohort.screen import Screening
 from sarc_kb.cohort.summary import CriterionCount, RuleCount, TrialCount, Worth
+from sarc_kb.cohort.waiting import WaitCount
 from sarc_kb.errors import Finding
 from sarc_kb.namespaces import BASE
 from sarc_kb.reports.escaping import visible
@@ -70,6 +71,7 @@ def document(
         "not_judged": found.not_judged,
         "trials": told,
         "what_if": changes,
+        "over_time": [plain(count) for count in found.waiting],
         "findings": [plain(f) for f in findings],
     }
 
@@ -85,6 +87,9 @@ def render_text(found: Screening, *, width: int = 100, quiet: bool = False) -> s
             _attrition(page, trial)
         if trial.treated:
             _course(page, trial)
+    if not quiet:
+        for count in found.waiting:
+            _waiting(page, count)
     if found.changes and not quiet:
         _what_if(page, found.changes)
     return "\n".join(page.lines) + "\n"
@@ -136,6 +141,13 @@ def _course(page: _Page, trial: TrialCount) -> None:
 def _rule(rule: RuleCount) -> tuple[str, ...]:
     told = ", ".join(f"{n:,} {word}" for word, n in rule.outcomes if n)
     return rule.id, told, rule.label
+
+
+def _waiting(page: _Page, count: WaitCount) -> None:
+    page.gap()
+    page.paragraph(
+        f"OVER TIME  {count.trial}: {count.eligible_now:,} eligible now; within {count.horizon_days:,} days {count.by_waiting:,} become so by waiting alone, {count.if_repeated:,} more if what has grown old by then is repeated; {count.expiring:,} verdicts expire"
+    )
 
 
 def _what_if(page: _Page, changes: Iterable[Worth]) -> None:
