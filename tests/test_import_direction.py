@@ -46,6 +46,7 @@ LAYERS = (
     {"kb"},
     {"cases", "readiness", "earliest"},
     {"cohort"},
+    {"audit"},
     {"reports.readiness_report", "reports.cohort_report"},
     {"reports.mapping_skeleton"},
     {"cli", "ontology_build"},

@@ -138,7 +138,7 @@ def build_parser() -> argparse.ArgumentParser:
         "facts", help="write the facts of all patients as one table (Parquet)"
     )
     source_options(facts)
-    _trial_options(facts)
+    trial_options(facts)
     mapping_options(facts)
     _entry_options(facts)
     facts.add_argument(
@@ -174,9 +174,10 @@ def build_parser() -> argparse.ArgumentParser:
     checklist.add_argument("--format", choices=("text", "fhir", "json"), default="text")
     checklist.add_argument("--output", "-o", metavar="FILE")
 
-    from sarc_kb.cli import screen
+    from sarc_kb.cli import audit, screen
 
     screen.add_parser(commands)
+    audit.add_parser(commands)
 
     completion = commands.add_parser("completion", help="print a shell completion script")
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
@@ -216,7 +217,7 @@ def _rules_part(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _trial_options(parser: argparse.ArgumentParser) -> None:
+def trial_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trial", metavar="ID", help="trial, when the rule base holds several")
     parser.add_argument(
         "--rules",
@@ -228,7 +229,7 @@ def _trial_options(parser: argparse.ArgumentParser) -> None:
 def common_options(
     parser: argparse.ArgumentParser, *, readings: bool = True, relax: bool = True
 ) -> None:
-    _trial_options(parser)
+    trial_options(parser)
     parser.add_argument(
         "--policy",
         metavar="NAME=VALUE",
@@ -891,7 +892,14 @@ def _screen(options: argparse.Namespace) -> int:
     return screen.run(options)
 
 
+def _audit(options: argparse.Namespace) -> int:
+    from sarc_kb.cli import audit
+
+    return audit.run(options)
+
+
 _COMMANDS = {
+    "audit": _audit,
     "validate": _validate,
     "screen": _screen,
     "rules": _rules,
