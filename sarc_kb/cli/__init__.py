@@ -436,10 +436,10 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def records_of(
-    options: argparse.Namespace, kb: KnowledgeBase, trial: Trial
+    options: argparse.Namespace, kb: KnowledgeBase, *trials: Trial
 ) -> tuple[Iterable[PatientRecord], int, list[Finding]]:
-    """Return the patients of all sources, how many are expected (0: nobody knows before all are
-    read), and the findings of the run.
+    """Return the patients of all sources, as they are read for ``trials``, how many are expected
+    (0: nobody knows before all are read), and the findings of the run.
 
     The list of findings grows while the patients are read: what a source tells last is told too.
     """
@@ -447,12 +447,12 @@ def records_of(
 
     from sarc_kb.sources.read import read_sources
 
-    found, problems = read_sources([Path(f) for f in options.files], kb.reading_terms(trial))
+    found, problems = read_sources([Path(f) for f in options.files], kb.reading_terms(*trials))
     problems[:0] = kb.added_findings
     if not options.omop:
         return found, len(found), problems
     tables = kb.omop_records(
-        options.omop, trial, problems, persons=options.person, schema=options.omop_schema
+        options.omop, trials, problems, persons=options.person, schema=options.omop_schema
     )
     expected = len(found) + len(options.person) if options.person else 0
     return chain(found, tables), expected, problems
