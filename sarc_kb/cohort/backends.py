@@ -106,19 +106,24 @@ def check_engine(name: str, *, memory: str, server: str | None = None) -> None:
                 "name the server: --omop postgresql://… or --server postgresql://…",
             )
         )
-    if name == "spark" and find_spec("pyspark") is None:
+    package, extra, why = _NEEDS.get(name, ("", "", ""))
+    if package and find_spec(package) is None:
         raise UsageError(
             Finding(
                 "USE043",
                 "error",
-                "--engine spark",
-                "the package pyspark is not installed",
-                "this engine is an optional extra, and needs Java 17",
-                "install it with: pip install 'sarc-kb[spark]'",
+                f"--engine {name}",
+                f"the package {package} is not installed",
+                why,
+                f"install it with: pip install 'sarc-kb[{extra}]'",
             )
         )
 
 
+_NEEDS = {
+    "postgres": ("psycopg", "omop", "this engine is an optional extra"),
+    "spark": ("pyspark", "spark", "this engine is an optional extra, and needs Java 17"),
+}
 _ENGINES_OWN = ("_duckdb", "duckdb", "ibis", "psycopg", "py4j", "pyspark")
 """Packages whose exceptions are those of an engine."""
 
