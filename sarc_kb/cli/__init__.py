@@ -579,11 +579,14 @@ def _abandon_standard_output() -> None:
 
 
 class Progress:
-    """A line on standard error for runs somebody waits for; nothing off a terminal."""
+    """A line on standard error for runs somebody waits for; nothing off a terminal.
+
+    ``total`` 0: nobody knows how many there are.
+    """
 
     def __init__(self, total: int) -> None:
         self.total, self.done = total, 0
-        self.shown = total > 20 and sys.stderr.isatty()
+        self.shown = (total == 0 or total > 20) and sys.stderr.isatty()
 
     def __enter__(self) -> Progress:
         from time import monotonic
@@ -596,9 +599,11 @@ class Progress:
         self.done += count
         if self.shown and (self.done % 10 == 0 or count > 1 or self.done == self.total):
             rate = self.done / max(self.clock() - self.start, 1e-6)
-            left = (self.total - self.done) / rate
+            of, left = "", ""
+            if self.total:
+                of, left = f"/{self.total}", f", {(self.total - self.done) / rate:.0f} s left"
             print(
-                f"\r{self.done}/{self.total} patients, {rate:.0f} a second, {left:.0f} s left ",
+                f"\r{self.done}{of} patients, {rate:.0f} a second{left} ",
                 end="",
                 file=sys.stderr,
                 flush=True,
