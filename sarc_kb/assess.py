@@ -211,18 +211,18 @@ def criterion_result(
         _clause(prepared, trial.clauses[iri], outcomes[iri], grounds[iri])
         for iri in criterion.clauses
     )
-    deciding = tuple(
+    decided_by = tuple(
         trial.clauses[iri].id
-        for iri in _deciding(trial, criterion.root, outcomes, fold(trial, criterion.root, outcomes))
+        for iri in deciding(trial, criterion.root, outcomes, fold(trial, criterion.root, outcomes))
     )
     answers = prepared.denied.get(criterion.iri, ()) if denied else ()
     by_id = {c.id: c for c in clauses}
     if denied:
         message = "an answer denies it: " + "; ".join(question_text(prepared, a) for a in answers)
         if fold(trial, criterion.root, outcomes) is not Outcome.FAIL:
-            deciding = tuple(dict.fromkeys(local_name(a.subject) for a in answers))
+            decided_by = tuple(dict.fromkeys(local_name(a.subject) for a in answers))
     else:
-        message = "; ".join(by_id[d].message for d in deciding if d in by_id)
+        message = "; ".join(by_id[d].message for d in decided_by if d in by_id)
     return CriterionResult(
         id=criterion.id,
         iri=criterion.iri,
@@ -234,12 +234,12 @@ def criterion_result(
         locator=criterion.text.locator,
         remedy=criterion.text.remedy,
         clauses=clauses,
-        decided_by=deciding,
+        decided_by=decided_by,
         denied_by=tuple(answer_evidence(prepared, a) for a in answers),
     )
 
 
-def _deciding(
+def deciding(
     trial: Trial, node: str, outcomes: Mapping[str, Outcome], wanted: Outcome
 ) -> list[str]:
     """Return the clauses that make ``node`` come out as ``wanted``, in order, each once."""
@@ -249,7 +249,7 @@ def _deciding(
     found: dict[str, None] = {}
     for child in join.children:
         if fold(trial, child, outcomes) is wanted:
-            found.update(dict.fromkeys(_deciding(trial, child, outcomes, wanted)))
+            found.update(dict.fromkeys(deciding(trial, child, outcomes, wanted)))
     return list(found)
 
 

@@ -35,7 +35,7 @@ from sarc_kb.errors import EngineError, Finding, InputError, RuleBaseError, Usag
 from sarc_kb.facts import PatientRecord
 from sarc_kb.mappings import Added, add_descendants, add_mappings, add_value_set
 from sarc_kb.namespaces import SARC
-from sarc_kb.prepare import Prepared, prepare
+from sarc_kb.prepare import Preparation, Prepared, begin, finish
 from sarc_kb.rule_check import ensure_checked
 from sarc_kb.rules import (
     Trial,
@@ -273,19 +273,48 @@ class KnowledgeBase:
         as_of: PartialDate | None = None,
         complete: Iterable[str] = (),
         attested: Mapping[str, str] | None = None,
+        unchanged_since: PartialDate | None = None,
     ) -> Prepared:
         """Return the prepared patient; see :func:`sarc_kb.prepare.prepare`.
 
         Raises:
             InputError: the record has no usable entry date.
         """
-        return prepare(
+        return finish(
+            self.begin(
+                record,
+                trial,
+                as_of=as_of,
+                complete=complete,
+                attested=attested,
+                unchanged_since=unchanged_since,
+            )
+        )
+
+    def begin(
+        self,
+        record: PatientRecord,
+        trial: Trial,
+        *,
+        as_of: PartialDate | None = None,
+        complete: Iterable[str] = (),
+        attested: Mapping[str, str] | None = None,
+        unchanged_since: PartialDate | None = None,
+    ) -> Preparation:
+        """Return what the record says before anything is held against entry, as
+        :func:`sarc_kb.prepare.begin` does.
+
+        Raises:
+            InputError: the record has no usable entry date.
+        """
+        return begin(
             _judgeable(record),
             trial,
             self.terms,
             as_of=as_of,
             complete=self.scopes(complete),
             attested=self.answers(trial, attested or {}),
+            unchanged_since=unchanged_since,
         )
 
     def assess_record(

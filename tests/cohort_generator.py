@@ -1152,10 +1152,12 @@ class Course:
         self.marked = rng.random() < 0.5
         self.about_index = rng.random() < 0.9
         self.lost: set[str] = set()
+        if rng.random() < 0.15:
+            self.lost |= {"DosingRecord", "FollowUpRecord"}
         self.route: str | None = "OralRoute"
         self.changes: list[Callable[[list[Fact], Course, int], list[Fact]]] = []
         self.events: list[tuple[str, int, dict[str, str]]] = []
-        self.until = rng.randint(0, 80) if rng.random() < 0.15 else None
+        self.until = rng.randint(-15, 60) if rng.random() < 0.22 else None
 
     def dose(self, number: int) -> int:
         return next((x for n, x in reversed(self.steps) if n <= number), self.first_dose)
@@ -1427,6 +1429,9 @@ FAULTS: dict[str, Callable[[Course], None]] = {
     "route not said": _set(route=lambda c: None),
     "first dose": _set(first_dose=lambda c: c.rng.choice([10, 8, 11])),
     "ladder": _ladder,
+    "second step": _set(
+        steps=lambda c: [(22, 10), (43, c.rng.choice([9, 7, 6]))], until=lambda c: None
+    ),
     "stopped": _stopped,
     "event": _event,
     "not tolerated": _not_tolerated,
@@ -1478,7 +1483,7 @@ FAULTS: dict[str, Callable[[Course], None]] = {
     "periods": _periods,
     "second resection": _again,
     "surgery before entry": _only_before_entry,
-    "in progress": _set(until=lambda c: c.rng.randint(0, 80)),
+    "in progress": _set(until=lambda c: c.rng.randint(-15, 80)),
     "fraction gap": _gap,
 }
 

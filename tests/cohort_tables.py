@@ -49,7 +49,7 @@ def truth_of(
     ``shacl``: the outcomes of a SHACL engine; without them the deciding facts speak, which are held
     against it elsewhere.
     """
-    part = frame.part
+    part = prepared.trial
     grounds = {iri: explain(prepared, clause) for iri, clause in part.clauses.items()}
     outcomes = {iri: outcome_of(g) for iri, g in grounds.items()} if shacl is None else dict(shacl)
     clauses: dict[str, Told] = {}

@@ -225,6 +225,12 @@ STUDY_TREATMENT = {
     "OtherTechnique",
     "SurgicalProcedure",
     "Intervention",
+    # More general than anlotinib or radiotherapy.
+    "KinaseInhibitor",
+    "TargetedDrug",
+    "AntitumourDrug",
+    "AntitumourTreatment",
+    "Drug",
 }
 MAJOR_SURGERY = {
     "MajorSurgery",
@@ -311,7 +317,6 @@ EXCLUSIONS = {
             {
                 "Drug",
                 "Anlotinib",
-                "AnlotinibHypersensitivity",
                 "AntitumourTreatment",
                 "ChemotherapyProcedure",
                 "OtherTechnique",
@@ -606,7 +611,7 @@ def consent(plain: Plain) -> bool | None:
     steps = plain.of("StudySpecificProcedure")
     if plain.codes_unclear or plain.asked & {"I09", "I09b", "question-consent-signed"}:
         return None
-    if plain.of("PlannedTreatmentStart", *STUDY_TREATMENT, *MAYBE_RESECTION):
+    if not treatment_starts_at_entry(plain) or plain.of(*STUDY_TREATMENT, *MAYBE_RESECTION):
         return None
     for fact in (*given, *steps):
         if fact.status not in CONFIRMED or day_of(fact) is None or minute_of(fact) is not None:

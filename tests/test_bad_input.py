@@ -55,7 +55,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def run(tiny: KnowledgeBase, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Run a command on the tiny knowledge base; return exit code, standard output and error."""
-    monkeypatch.setattr(cli, "_knowledge_base", lambda _: tiny)
+    monkeypatch.setattr(cli, "knowledge_base", lambda _: tiny)
 
     def command(*arguments: object, command: str = "validate") -> tuple[int, str, str]:
         try:

@@ -9,7 +9,7 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
-from cohort_generator import SEED, cohort, day, generate
+from cohort_generator import SEED, by_deciding_facts, cohort, day, generate
 from plain_oracle import COVERED, SARC, compare, months_back, says
 
 from sarc_kb.dates import parse_date
@@ -19,8 +19,8 @@ from sarc_kb.rules import Trial
 
 # What the oracle must say at least on 10,000 patients: passes and fails together, and each alone.
 SPOKEN, EACH = 200, 50
-# A clearance is on record, or can be worked out, in few patients.
-SELDOM = {"I07i": (100, 30), "E07b": (200, 50)}
+# A clearance is on record, or can be worked out, in few patients; so is a plain late consent.
+SELDOM = {"I07i": (100, 30), "I09b": (200, 30)}
 
 
 def told(kb: KnowledgeBase, trial: Trial, count: int) -> Callable[[PatientRecord, str], str]:
@@ -138,3 +138,18 @@ def test_months_end_where_the_month_does() -> None:
     assert months_back(date(2024, 2, 29), 24) == date(2022, 2, 28)
     assert months_back(date(2024, 1, 15), 3) == date(2023, 10, 15)
     assert day(date(2024, 1, 15).toordinal()).text == "2024-01-15"
+
+
+def test_an_allergy_is_no_treatment(kb: KnowledgeBase, trial: Trial) -> None:
+    """A known allergy to anlotinib, found two months before entry or nobody knows when, is no
+    previous treatment (exclusion 1), and the study's own treatment does not start with it."""
+    found = []
+    for when in ("2024-01-10", None):
+        allergy = a("AnlotinibHypersensitivity", when or "2024-01-10", kind=SARC + "Allergy")
+        if when is None:
+            allergy = replace(allergy, start=None, end=None)
+        scopes = ("MedicationHistory", "ProcedureHistory")
+        one = record(allergy, *(complete(s) for s in scopes))
+        outcomes = by_deciding_facts(one, trial, kb.terms).clauses
+        found += [outcomes[c].word for c in ("E01", "E12", "E14a")]
+    assert found == ["pass"] * 6

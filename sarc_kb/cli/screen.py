@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sarc_kb import cli
+from sarc_kb import __version__, cli
 from sarc_kb.errors import Finding, UsageError
 
 if TYPE_CHECKING:
@@ -85,10 +86,9 @@ def add_parser(commands: Any) -> None:
 
 
 def _workers(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -122,9 +122,47 @@ def run(options: argparse.Namespace) -> int:
     for trial in trials.values():
         kb.answers(trial, attested)
     option_date("--as-of", options.as_of)
+    if options.only == "treatment" and not any(t.treatment for t in trials.values()):
+        raise UsageError(
+            Finding(
+                "USE014",
+                "error",
+                "--only treatment",
+                "no trial here has rules about treatment",
+                "nothing would be judged",
+                "leave the option out",
+            )
+        )
+    if options.earliest and (options.as_of or options.only == "treatment"):
+        raise UsageError(
+            Finding(
+                "USE053",
+                "error",
+                "--earliest",
+                "with --as-of or --only treatment",
+                "it moves the day of entry, by which eligibility is judged",
+                "leave one of them out",
+            )
+        )
     problems: list[Finding] = []
-    if options.explain is not None:
-        return _explain(kb, names[0], set_here, options, problems)
+    try:
+        if options.explain is not None:
+            return _explain(kb, names, set_here, options, problems)
+        return _to_folder(kb, trials, first, set_here, options, problems)
+    finally:
+        for finding in problems:
+            if finding.severity != "info":
+                cli.complain(finding)
+
+
+def _to_folder(
+    kb: KnowledgeBase,
+    trials: Mapping[str, Trial],
+    first: Trial,
+    set_here: Mapping[str, Mapping[str, str]],
+    options: argparse.Namespace,
+    problems: list[Finding],
+) -> int:
     if options.output is None:
         raise UsageError(
             Finding(
@@ -136,31 +174,37 @@ def run(options: argparse.Namespace) -> int:
                 "add --output FOLDER",
             )
         )
+    if options.resume and "-" in options.files:
+        raise UsageError(
+            Finding(
+                "USE052",
+                "error",
+                "--resume -",
+                "standard input",
+                "nobody can tell whether it is what the interrupted run read",
+                "name files, or leave --resume out",
+            )
+        )
     try:
-        found = _screen(kb, trials, first, set_here, options, problems)
+        _screen(kb, trials, first, set_here, options, problems)
     except ImportError as absent:
         raise UsageError(
             Finding(
                 "USE049",
                 "error",
                 "screen",
-                f"the package {absent.name} is not installed",
+                f"the package {absent.name or absent} is not installed",
                 "the cohort engine is an optional extra",
                 "install it with: pip install 'sarc-kb[cohort]'",
             )
         ) from None
-    for finding in problems:
-        if finding.severity != "info":
-            cli.complain(finding)
-    if found.patients == 0 or any(f.severity == "error" for f in problems):
-        return cli.COULD_NOT
-    return cli.PASS
+    return cli.COULD_NOT if any(f.severity == "error" for f in problems) else cli.PASS
 
 
 def _trials(kb: KnowledgeBase, options: argparse.Namespace) -> list[str]:
     if options.trial is None:
         return sorted(kb.trial_folders)
-    names = [name.strip().upper() for name in options.trial.split(",") if name.strip()]
+    names = [name.strip().upper() for name in options.trial.split(",")]
     for name in names:
         kb.trial_folder(name)
     return list(dict.fromkeys(names))
@@ -173,7 +217,7 @@ def _screen(
     set_here: Mapping[str, Mapping[str, str]],
     options: argparse.Namespace,
     problems: list[Finding],
-) -> Screening:
+) -> None:
     from sarc_kb.cohort.preparing import Settings
     from sarc_kb.cohort.screen import Options, screen
     from sarc_kb.kb import option_date
@@ -186,11 +230,16 @@ def _screen(
         complete=tuple(filter(None, options.complete.split(","))),
         attested=cli.pairs("--attest", options.attest),
         only=options.only,
+        wait=trials if options.earliest else {},
+        horizon_days=options.horizon,
     )
     workers = options.workers or os.cpu_count() or 1
     records, expected = _records(kb, first, options, problems)
     given = {name: getattr(options, name) for name in _OPTIONS}
+    if options.omop is not None:
+        given["omop"] = re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1@", options.omop)
     made = {
+        "program": __version__,
         "knowledge_base": kb.info.sha256,
         "options": given,
         "input": _identities(options),
@@ -228,7 +277,6 @@ def _screen(
             describe=describe,
         )
     cli.write(render_text(found, width=cli.width(None), quiet=options.quiet), None)
-    return found
 
 
 _OPTIONS = (
@@ -244,6 +292,8 @@ _OPTIONS = (
     "mappings",
     "concept_ancestor",
     "valueset",
+    "earliest",
+    "horizon",
 )
 """What preparing depends on besides the data and the rules."""
 PROTOCOL = "as the protocol is read by default"
@@ -277,8 +327,10 @@ def _records(
     dates = cli.entry_dates(options.entry_dates) if options.entry_dates else {}
 
     def all_of_them() -> Iterable[PatientRecord]:
-        yield from with_entry_dates(records, options.entry_date, dates)
-        problems.extend(found)
+        try:
+            yield from with_entry_dates(records, options.entry_date, dates)
+        finally:
+            problems.extend(found)
 
     return all_of_them(), expected
 
@@ -306,36 +358,35 @@ def _identities(options: argparse.Namespace) -> list[list[object]]:
 
 def _explain(
     kb: KnowledgeBase,
-    trial: str,
+    trials: list[str],
     set_here: Mapping[str, Mapping[str, str]],
     options: argparse.Namespace,
     problems: list[Finding],
 ) -> int:
-    """Write the full report of one patient, judged by the SHACL engine."""
+    """Write the full report of one patient, judged by the SHACL engine, under every trial."""
     from sarc_kb.assessment import AssessmentSet
     from sarc_kb.kb import option_date
     from sarc_kb.reports.text_report import render_text
 
-    compiled, engine = kb.engine(
-        trial,
-        policies=set_here["policies"],
-        readings=set_here["readings"],
-        relaxed=set_here["relaxed"],
-    )
-    records, _ = _records(kb, compiled, options, problems)
+    given: dict[str, Any] = dict(set_here)
+    engines = [kb.engine(trial, **given) for trial in trials]
+    records, _ = _records(kb, engines[0][0], options, problems)
     wanted = options.explain
     for record in records:
         if wanted in (record.label, record.patient):
-            assessment = kb.assess_record(
-                record,
-                compiled,
-                engine,
-                as_of=option_date("--as-of", options.as_of),
-                complete=tuple(filter(None, options.complete.split(","))),
-                attested=cli.pairs("--attest", options.attest),
-                only=options.only,
+            assessments = tuple(
+                kb.assess_record(
+                    record,
+                    compiled,
+                    engine,
+                    as_of=option_date("--as-of", options.as_of),
+                    complete=tuple(filter(None, options.complete.split(","))),
+                    attested=cli.pairs("--attest", options.attest),
+                    only=options.only,
+                )
+                for compiled, engine in engines
             )
-            result = AssessmentSet(kb.info, (assessment,), ())
+            result = AssessmentSet(kb.info, assessments, ())
             cli.write(render_text(result, width=cli.width(None), verbose=True), None)
             return cli.PASS
     raise UsageError(

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +18,7 @@ import ibis
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sarc_kb.errors import Finding, UsageError
+from sarc_kb.errors import EngineError, Finding, UsageError
 
 ENGINES = ("duckdb", "postgres", "spark")
 _BATCH = 100_000
@@ -65,25 +67,88 @@ def open_backend(
         scratch: a folder for what does not fit.
         server: ``postgresql://…``, for PostgreSQL alone.
     Raises:
-        UsageError: no such engine, or what it needs is not installed.
+        UsageError: see `check_engine`.
     """
-    bounded_memory(memory)
+    check_engine(name, memory=memory, server=server)
     if name == "duckdb":
         return DuckDB(memory, scratch, threads)
     if name == "postgres":
         return PostgreSQL(server)
-    if name == "spark":
-        return Spark(memory, scratch, threads)
-    raise UsageError(
-        Finding(
-            "USE040",
-            "error",
-            f"--engine {name}",
-            "not a known cohort engine",
-            "the name selects where the plan runs",
-            "choose one of: " + ", ".join(ENGINES),
+    return Spark(memory, scratch, threads)
+
+
+def check_engine(name: str, *, memory: str, server: str | None = None) -> None:
+    """Check what can be known of an engine before it is opened.
+
+    Raises:
+        UsageError: no such engine, or what it needs is not there.
+    """
+    bounded_memory(memory)
+    if name not in ENGINES:
+        raise UsageError(
+            Finding(
+                "USE040",
+                "error",
+                f"--engine {name}",
+                "not a known cohort engine",
+                "the name selects where the plan runs",
+                "choose one of: " + ", ".join(ENGINES),
+            )
         )
-    )
+    if name == "postgres" and not (server or "").startswith(("postgresql://", "postgres://")):
+        raise UsageError(
+            Finding(
+                "USE042",
+                "error",
+                "--engine postgres",
+                "no server",
+                "the plan runs where the OMOP tables are",
+                "name the server: --omop postgresql://… or --server postgresql://…",
+            )
+        )
+    if name == "spark" and find_spec("pyspark") is None:
+        raise UsageError(
+            Finding(
+                "USE043",
+                "error",
+                "--engine spark",
+                "the package pyspark is not installed",
+                "this engine is an optional extra, and needs Java 17",
+                "install it with: pip install 'sarc-kb[spark]'",
+            )
+        )
+
+
+_ENGINES_OWN = ("_duckdb", "duckdb", "ibis", "psycopg", "py4j", "pyspark")
+"""Packages whose exceptions are those of an engine."""
+
+
+@contextmanager
+def told_failures(name: str) -> Iterator[None]:
+    """Tell what fails inside an engine as a finding, in the engine's own words.
+
+    Raises:
+        EngineError: an engine failed.
+    """
+    try:
+        yield
+    except Exception as failure:
+        if type(failure).__module__.partition(".")[0] not in _ENGINES_OWN:
+            raise
+        kind, text = type(failure).__name__, str(failure).strip()
+        fix = "what was prepared is kept: go on with --resume when it is mended"
+        if "OutOfMemory" in kind:
+            fix = "give it more with --memory, and go on with --resume"
+        raise EngineError(
+            Finding(
+                "ENGINE007",
+                "error",
+                f"--engine {name}",
+                f"{kind}: {text.splitlines()[0] if text else 'no more is known'}",
+                "the engine could not finish; nothing was written",
+                fix,
+            )
+        ) from None
 
 
 def bounded_memory(text: str) -> int:
@@ -125,7 +190,7 @@ class DuckDB:
         self.version = str(duckdb.__version__)
         self._connection = duckdb.connect(":memory:")
         settings: dict[str, object] = {
-            "memory_limit": memory,
+            "memory_limit": f"{bounded_memory(memory) >> 20}MiB",
             "temp_directory": str(scratch),
             "preserve_insertion_order": False,
             "autoinstall_known_extensions": False,
@@ -183,36 +248,28 @@ class PostgreSQL:
     name = "postgres"
 
     def __init__(self, server: str | None) -> None:
-        if not server:
-            raise UsageError(
-                Finding(
-                    "USE042",
-                    "error",
-                    "--engine postgres",
-                    "no server",
-                    "the plan runs where the OMOP tables are",
-                    "name the server: --omop postgresql://… or --server postgresql://…",
-                )
-            )
         self._backend = ibis.connect(server)
         self.version = str(self._backend.version)
 
     def load(self, name: str, table: pa.Table) -> Any:
-        self._create(name, ibis.memtable(table.schema.empty_table()))
-        columns = ", ".join(table.schema.names)
+        return self._filled(name, [table], table.schema)
+
+    def load_files(self, name: str, files: Sequence[Path], schema: pa.Schema) -> Any:
+        return self._filled(name, (pq.read_table(file, schema=schema) for file in files), schema)
+
+    def _filled(self, name: str, tables: Iterable[pa.Table], schema: pa.Schema) -> Any:
+        self._create(name, ibis.memtable(schema.empty_table()))
+        columns = ", ".join(schema.names)
         with (
             self._backend.con.cursor() as cursor,
             cursor.copy(f"COPY {name} ({columns}) FROM STDIN") as copy,
         ):
-            for batch in table.to_batches(max_chunksize=10_000):
-                for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                    copy.write_row(row)
+            for table in tables:
+                for batch in table.to_batches(max_chunksize=10_000):
+                    for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                        copy.write_row([_without_nul(value) for value in row])
         self._backend.con.cursor().execute(f"ANALYZE {name}")
         return self._backend.table(name)
-
-    def load_files(self, name: str, files: Sequence[Path], schema: pa.Schema) -> Any:
-        tables = [pq.read_table(file, schema=schema) for file in files]
-        return self.load(name, pa.concat_tables(tables) if tables else schema.empty_table())
 
     def keep(self, name: str, expression: Any) -> Any:
         self._create(name, expression)
@@ -235,25 +292,19 @@ class PostgreSQL:
         self._backend.disconnect()
 
 
+def _without_nul(value: object) -> object:
+    """Return the value as PostgreSQL takes it: a text of it has no NUL."""
+    return value.replace("\0", "\\x00") if isinstance(value, str) and "\0" in value else value
+
+
 class Spark:
     """Apache Spark, in this machine unless the session's own settings say otherwise."""
 
     name = "spark"
 
     def __init__(self, memory: str, scratch: Path, threads: int | None = None) -> None:
-        try:
-            from pyspark.sql import SparkSession
-        except ImportError:
-            raise UsageError(
-                Finding(
-                    "USE043",
-                    "error",
-                    "--engine spark",
-                    "the package pyspark is not installed",
-                    "this engine is an optional extra, and needs Java 17",
-                    "install it with: pip install 'sarc-kb[spark]'",
-                )
-            ) from None
+        from pyspark.sql import SparkSession
+
         megabytes = bounded_memory(memory) >> 20
         settings: Mapping[str, str] = {
             "spark.ui.enabled": "false",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import ibis
 import pyarrow as pa
 
 from sarc_kb.cohort import outputs
@@ -158,7 +159,11 @@ class Cohort:
             refused = outputs.refused_rows(table, frame, rules, answers)
             found += [rows, refused]
         people = of(self.patients).select("pid", "patient")
-        return union_of(found).join(people, "pid").select("pid", "slot", *outputs.CLAUSE_COLUMNS)
+        return (
+            union_of(found)
+            .join(people, "pid")
+            .select("pid", "frame", "slot", *outputs.CLAUSE_COLUMNS)
+        )
 
     def _evidence(self, of: Callable[[Table], Table]) -> outputs.Evidence:
         """Return what decides the clauses of the patients that ``of`` selects."""
@@ -186,7 +191,7 @@ class Cohort:
 
     def sums(self, table: Table, columns: Mapping[str, Any]) -> dict[str, int]:
         """Return the number of rows for which each condition holds."""
-        asked = {name: condition.cast("int64").sum() for name, condition in columns.items()}
+        asked = {name: ibis.ifelse(condition, 1, 0).sum() for name, condition in columns.items()}
         (row,) = self.dicts(table.aggregate(**asked))
         return {name: int(row[name] or 0) for name in columns}
 

@@ -329,6 +329,7 @@ def clause_rows(
         else_="answer",
     )
     kept = ["pid", "slot", "trial", "criterion", "clause"]
+    number = ibis.literal(frame.number, "int32")
     if told is None:
         return rows.select(
             *kept,
@@ -337,6 +338,7 @@ def clause_rows(
             basis=basis,
             evidence=_NO_LIST,
             missing=_NO_TEXT,
+            frame=number,
         )
     rows = rows.mutate(outcome=outcome, reason=reason, basis=basis)
     found, near = told.found, told.near
@@ -386,7 +388,7 @@ def clause_rows(
         evidence=both.sort(),
     )
     return rows.left_join(missing, "mask").select(
-        *kept, "outcome", "reason", "basis", "evidence", "missing"
+        *kept, "outcome", "reason", "basis", "evidence", "missing", frame=number
     )
 
 
@@ -414,6 +416,7 @@ def refused_rows(table: Table, frame: Frame, rules: Table, answers: Table) -> Ta
         basis=ibis.literal("answer"),
         evidence=rows.evidence,
         missing=_NO_TEXT,
+        frame=ibis.literal(frame.number, "int32"),
     )
 
 

@@ -10,6 +10,8 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -34,27 +36,32 @@ from sarc_kb.cohort.tables import (
     standing_schema,
     standing_table,
 )
+from sarc_kb.cohort.waiting import OVER_TIME, Row, waiting_rows
 from sarc_kb.dates import PartialDate
 from sarc_kb.errors import EngineError, Finding, InputError, UsageError
 from sarc_kb.facts import PatientRecord
 from sarc_kb.kb import KnowledgeBase, bug_finding
+from sarc_kb.rules import Trial
 from sarc_kb.treatment import has_begun, last_day, may_have_begun
 
 PART = 1_000
 """Patients a part."""
 _AHEAD = 2
 """Parts a worker that wait for it, so that memory stays bounded."""
-_TABLES = ("patients", "facts", "standing", "answers")
+_TABLES = ("patients", "facts", "standing", "answers", "over_time")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a caller may set for preparing, as for one patient."""
+    """What a caller may set for preparing, as for one patient. ``wait``: trials by which patients
+    are also followed over time, up to the horizon."""
 
     as_of: PartialDate | None = None
     complete: tuple[str, ...] = ()
     attested: Mapping[str, str] = field(default_factory=dict)
     only: str | None = None
+    wait: Mapping[str, Trial] = field(default_factory=dict)
+    horizon_days: int = 730
 
 
 def patient_rows(
@@ -105,6 +112,17 @@ _worker: tuple[KnowledgeBase, Plan, Settings] | None = None
 def _start_worker(kb: KnowledgeBase, plan: Plan, settings: Settings) -> None:
     global _worker  # noqa: PLW0603 - a process pool has no other way to keep what all tasks share
     _worker = (kb, plan, settings)
+    # Whoever interrupts the run is told so once, by the process that was started.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_the_run, daemon=True).start()
+
+
+def _end_with_the_run() -> None:
+    """End this worker when the process that it works for is gone, however it went."""
+    run = multiprocessing.parent_process()
+    if run is not None:
+        run.join()
+        os._exit(1)
 
 
 def _prepare_part(records: Sequence[PatientRecord], first: int) -> _Part:
@@ -116,7 +134,7 @@ def prepare_part(
     kb: KnowledgeBase,
     plan: Plan,
     settings: Settings,
-    records: Iterable[PatientRecord],
+    records: Sequence[PatientRecord],
     first: int = 0,
     lost: Finding | None = None,
 ) -> _Part:
@@ -124,14 +142,41 @@ def prepare_part(
 
     ``lost``: why they could not even be prepared; then all of them get that as their error.
     """
+    try:
+        return _tables(kb, plan, settings, records, first, lost)
+    except Exception as bug:
+        # Something that no table can hold: it costs the patient who has it.
+        if len(records) == 1 and lost is None:
+            return _tables(kb, plan, settings, records, first, bug_finding(records[0], bug))
+        if len(records) <= 1:
+            raise
+        middle = len(records) // 2
+        return _joined(
+            [
+                prepare_part(kb, plan, settings, records[:middle], first, lost),
+                prepare_part(kb, plan, settings, records[middle:], first + middle, lost),
+            ]
+        )
+
+
+def _tables(
+    kb: KnowledgeBase,
+    plan: Plan,
+    settings: Settings,
+    records: Sequence[PatientRecord],
+    first: int,
+    lost: Finding | None,
+) -> _Part:
     profiles = Profiles()
     found: list[tuple[int, PatientRows]] = []
+    waiting: list[tuple[object, ...]] = []
     patients: dict[str, list[object]] = {name: [] for name in PATIENTS.names}
     for pid, record in enumerate(records, first):
         error = lost
         if error is None:
             try:
                 found.append((pid, patient_rows(kb, plan, record, settings)))
+                waiting += [(pid, *row) for row in _waiting(kb, record, settings)]
             except (InputError, EngineError) as failure:
                 error = failure.findings[0]
             except Exception as bug:
@@ -152,8 +197,22 @@ def prepare_part(
             "facts": facts_table(found, profiles),
             "standing": standing_table(found, plan),
             "answers": answers_table(found),
+            "over_time": pa.table(
+                [[row[k] for row in waiting] for k in range(len(OVER_TIME))], schema=OVER_TIME
+            ),
         },
         tuple(profiles),
+    )
+
+
+def _waiting(kb: KnowledgeBase, record: PatientRecord, settings: Settings) -> list[Row]:
+    return waiting_rows(
+        kb,
+        record,
+        settings.wait,
+        horizon_days=settings.horizon_days,
+        complete=settings.complete,
+        attested=settings.attested,
     )
 
 
@@ -174,6 +233,8 @@ class PreparedStore:
         path = folder / "manifest.json"
         if path.exists():
             known = _read_json(path)
+            if known is None:
+                raise _of_another_run(folder, "its list of what it was made with")
             for name in sorted({*manifest, *known}):
                 if manifest.get(name) != known.get(name):
                     raise _of_another_run(folder, name)
@@ -224,12 +285,16 @@ class PreparedStore:
             "facts": FACTS,
             "standing": standing_schema(self.plan),
             "answers": ANSWERS,
+            "over_time": OVER_TIME,
         }
 
 
-def _read_json(path: Path) -> dict[str, object]:
-    found: dict[str, object] = json.loads(path.read_bytes())
-    return found
+def _read_json(path: Path) -> dict[str, object] | None:
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _read_profiles(path: Path) -> Iterator[Profile]:
@@ -289,12 +354,11 @@ def prepare_all(
                 continue
             if pool is None:
                 pool = _pool(workers, kb, plan, settings)
-            waiting.append((number, chunk, pool.submit(_prepare_part, chunk, number * size)))
+            waiting.append((number, chunk, _submit(pool, chunk, number * size)))
             if len(waiting) >= workers * _AHEAD:
-                pool = _finish(
-                    waiting.pop(0), waiting, pool, (kb, plan, settings), store, size, workers
-                )
-                yield size
+                done = waiting.pop(0)
+                pool = _finish(done, waiting, pool, (kb, plan, settings), store, size, workers)
+                yield len(done[1])
         while waiting and pool is not None:
             done = waiting.pop(0)
             pool = _finish(done, waiting, pool, (kb, plan, settings), store, size, workers)
@@ -321,6 +385,16 @@ def _pool(workers: int, *shared: Any) -> ProcessPoolExecutor:
     )
 
 
+def _submit(pool: ProcessPoolExecutor, chunk: list[PatientRecord], first: int) -> Future[_Part]:
+    try:
+        return pool.submit(_prepare_part, chunk, first)
+    except BrokenProcessPool as broken:
+        # A worker died meanwhile; `_finish` sees to it when it is the turn of this part.
+        future: Future[_Part] = Future()
+        future.set_exception(broken)
+        return future
+
+
 def _finish(
     done: tuple[int, list[PatientRecord], Future[_Part]],
     waiting: list[tuple[int, list[PatientRecord], Future[_Part]]],
@@ -332,8 +406,8 @@ def _finish(
 ) -> ProcessPoolExecutor:
     """Put a finished part into the store; return the pool to go on with.
 
-    Where a worker died, its part is prepared again, each patient in a process of its own: the one
-    that dies once more is named, the others are not touched.
+    Where a worker died, the part is prepared again in a process of its own, and where that dies
+    too, in halves of it: the patient on whom it dies alone is named, the others are not touched.
     """
     number, chunk, future = done
     try:
@@ -341,27 +415,33 @@ def _finish(
         return pool
     except BrokenProcessPool:
         pool.shutdown(cancel_futures=True)
-    found = [_alone(record, number * size + place, shared) for place, record in enumerate(chunk)]
-    store.add(number, _joined(found))
+    store.add(number, _joined(_alone(chunk, number * size, shared)))
     pool = _pool(workers, *shared)
-    waiting[:] = [(n, c, pool.submit(_prepare_part, c, n * size)) for n, c, _ in waiting]
+    waiting[:] = [(n, c, _submit(pool, c, n * size)) for n, c, _ in waiting]
     return pool
 
 
-def _alone(record: PatientRecord, pid: int, shared: tuple[KnowledgeBase, Plan, Settings]) -> _Part:
+def _alone(
+    chunk: Sequence[PatientRecord], first: int, shared: tuple[KnowledgeBase, Plan, Settings]
+) -> list[_Part]:
     with _pool(1, *shared) as pool:
         try:
-            return pool.submit(_prepare_part, [record], pid).result()
+            return [pool.submit(_prepare_part, chunk, first).result()]
         except BrokenProcessPool:
-            lost = Finding(
-                "ENGINE006",
-                "error",
-                record.origin,
-                "the process that prepared this patient died",
-                "it ran out of memory or was stopped; the other patients are not touched",
-                "run with fewer workers or more memory; if it stays, report it",
-            )
-            return prepare_part(*shared, [record], pid, lost)
+            pass
+    if len(chunk) > 1:
+        middle = len(chunk) // 2
+        rest = _alone(chunk[middle:], first + middle, shared)
+        return [*_alone(chunk[:middle], first, shared), *rest]
+    lost = Finding(
+        "ENGINE006",
+        "error",
+        chunk[0].origin,
+        "the process that prepared this patient died",
+        "it ran out of memory or was stopped; the other patients are not touched",
+        "run with fewer workers or more memory; if it stays, report it",
+    )
+    return [prepare_part(*shared, chunk, first, lost)]
 
 
 def _joined(parts: Sequence[_Part]) -> _Part:

@@ -20,21 +20,24 @@ from typing import Any
 import ibis
 import pyarrow as pa
 
-from sarc_kb.cohort.backends import open_backend
+from sarc_kb.cohort.backends import check_engine, open_backend, told_failures
 from sarc_kb.cohort.cohort import Cohort, union_of
 from sarc_kb.cohort.outputs import CLAUSE_COLUMNS, PATIENT_COLUMNS
 from sarc_kb.cohort.plan import Plan
 from sarc_kb.cohort.preparing import PreparedStore, Settings, prepare_all
 from sarc_kb.cohort.summary import TrialCount, Worth, count_trial, flips, worth
+from sarc_kb.cohort.waiting import COLUMNS as WAIT_COLUMNS
+from sarc_kb.cohort.waiting import WaitCount, count_waiting
 from sarc_kb.errors import Finding, UsageError
 from sarc_kb.facts import PatientRecord
 from sarc_kb.kb import KnowledgeBase
 from sarc_kb.mappings import guarded
-from sarc_kb.reports.escaping import visible_in_json
+from sarc_kb.reports.escaping import visible, visible_in_json
 from sarc_kb.rules import Trial
 
 FORMATS = ("parquet", "csv", "jsonl")
 SUMMARY = "summary.json"
+UNCHANGED = "nothing changed: what was set is the default"
 FLIP_COLUMNS = (
     "patient",
     "change",
@@ -77,6 +80,7 @@ class Screening:
     not_judged: int
     trials: tuple[TrialCount, ...]
     changes: tuple[Worth, ...]
+    waiting: tuple[WaitCount, ...]
     engine: str
     engine_version: str
 
@@ -93,7 +97,6 @@ def screen(
     compared_with: str | None = None,
     made_with: Mapping[str, object] | None = None,
     progress: Callable[[int], None] = lambda _: None,
-    finish: Callable[[Cohort, Path], None] | None = None,
     describe: Callable[[Screening], dict[str, Any]] | None = None,
 ) -> Screening:
     """Judge ``records`` by ``trials`` (named as outputs shall name them) and write the outcomes
@@ -104,19 +107,25 @@ def screen(
         compared_with: the one of ``trials`` or ``what_if`` that the changes are told against.
         made_with: what tells this input and these options from others, for resuming.
         progress: called with the number of patients that were prepared.
-        finish: may write more into the folder, from the evaluated cohort.
         describe: what the summary file tells beside the counts.
     Raises:
-        UsageError: the output is there already, another run writes it, or what was prepared is of
-            another run.
+        UsageError: the output is there already, another run writes it, what was prepared is of
+            another run, or there is no patient.
+        EngineError: the engine failed.
     """
+    output = output.resolve()
     _free(output)
+    check_engine(options.engine, memory=options.memory, server=options.server)
     changes = dict(what_if or {})
     plan = Plan({**trials, **changes}, only=settings.only)
-    with _work_folder(output, options) as work:
+    with _work_folder(output, options) as work, told_failures(options.engine):
         store = PreparedStore(work / "prepared", plan, made_with or {})
+        patients = 0
         for count in prepare_all(kb, plan, settings, records, store, workers=options.workers):
             progress(count)
+            patients += count
+        if patients == 0:
+            raise _nobody()
         scratch, results = work / "scratch", work / "results"
         for folder in (scratch, results):
             shutil.rmtree(folder, ignore_errors=True)
@@ -141,33 +150,38 @@ def screen(
                 with_evidence=options.clauses and options.evidence,
             )
             people = tables["patients"]
-            patients = sum(cohort.sums(people, {"all": people.pid.notnull()}).values())
             errors = sum(cohort.sums(people, {"all": people.error.notnull()}).values())
             rows = cohort.patient_rows(trials)
             _write(cohort, rows, ("pid", "trial"), PATIENT_COLUMNS, results / "patients", options)
             if options.clauses:
                 rows = cohort.clause_rows(trials)
-                order = ("pid", "trial", "slot")
+                order = ("pid", "trial", "frame", "slot")
                 _write(cohort, rows, order, CLAUSE_COLUMNS, results / "clauses", options)
             told: list[Worth] = []
             if changes:
                 before = compared_with or next(iter(trials))
                 # The run itself is told by all that was set for it.
-                others = {name: ", ".join(trials[name].changed) for name in trials}
+                others = {name: ", ".join(trials[name].changed) or UNCHANGED for name in trials}
                 others |= {name: name for name in changes if name != before}
                 told = [worth(cohort, before, *other) for other in others.items()]
                 rows = union_of([flips(cohort, before, *other) for other in others.items()])
                 _write(cohort, rows, ("pid", "change"), FLIP_COLUMNS, results / "what-if", options)
+            waiting = tables["over_time"]
+            if settings.wait:
+                rows = waiting.join(people.select("pid", "patient"), "pid")
+                _write(cohort, rows, ("pid", "trial"), WAIT_COLUMNS, results / "earliest", options)
             found = Screening(
                 patients=patients,
                 not_judged=errors,
                 trials=tuple(count_trial(cohort, name, patients, errors) for name in trials),
                 changes=tuple(told),
+                waiting=tuple(
+                    count_waiting(cohort, waiting, name, settings.horizon_days)
+                    for name in settings.wait
+                ),
                 engine=backend.name,
                 engine_version=backend.version,
             )
-            if finish is not None:
-                finish(cohort, results)
         finally:
             backend.close()
         if describe is not None:
@@ -179,8 +193,24 @@ def screen(
     return found
 
 
+def _nobody() -> UsageError:
+    return UsageError(
+        Finding(
+            "USE051",
+            "error",
+            "screen",
+            "no patient in the input",
+            "nothing was judged, and nothing was written",
+            "check what was named",
+        )
+    )
+
+
 def _free(output: Path) -> None:
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    # Into an empty folder results may be moved, but not in place of the one somebody stands in.
+    if output.exists() and (
+        not output.is_dir() or output.samefile(Path.cwd()) or any(output.iterdir())
+    ):
         raise UsageError(
             Finding(
                 "USE045",
@@ -198,33 +228,27 @@ def _work_folder(output: Path, options: Options) -> Iterator[Path]:
     """Give the folder beside ``output`` that a run works in, locked against a second run; it stays
     when the run does not end well."""
     work = output.with_name(f"{output.name}.work")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    if not options.resume and work.exists() and not _locked(work):
-        shutil.rmtree(work)
-    work.mkdir(exist_ok=True)
+    work.mkdir(parents=True, exist_ok=True)
     with (work / "lock").open("w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # A lock of this process: processes that it starts do not keep it when it dies.
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise _busy(work) from None
-        yield work
+        _free(output)  # unless a run ended meanwhile
+        if not options.resume:
+            shutil.rmtree(work / "prepared", ignore_errors=True)
+        try:
+            yield work
+        except UsageError:
+            if not (work / "prepared" / "part-000000").exists():
+                shutil.rmtree(work)
+            raise
     if options.keep_prepared:
         for folder in ("scratch", "results"):
             shutil.rmtree(work / folder, ignore_errors=True)
     else:
         shutil.rmtree(work, ignore_errors=True)
-
-
-def _locked(work: Path) -> bool:
-    path = work / "lock"
-    if not path.exists():
-        return False
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise _busy(work) from None
-    return False
 
 
 def _busy(work: Path) -> UsageError:
@@ -274,7 +298,7 @@ def _write_csv(batches: Iterator[pa.RecordBatch], columns: tuple[str, ...], stre
     table.writerow(columns)
     for batch in batches:
         for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            table.writerow([guarded(_cell(value)) for value in row])
+            table.writerow([guarded(visible(_cell(value))) for value in row])
 
 
 def _cell(value: object) -> str:

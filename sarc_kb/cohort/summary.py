@@ -66,13 +66,15 @@ class TrialCount:
 @dataclass(frozen=True, slots=True)
 class Worth:
     """What a change of a limit, policy or reading is worth: the verdicts under it, and how many
-    patients flip, by (verdict before, verdict after)."""
+    patients flip, by (verdict before, verdict after); ``treatment_flips``: by conclusions on
+    treatment."""
 
     change: str
     eligible: int
     eligible_change: int
     undetermined: int
     flips: tuple[tuple[str, str, int], ...]
+    treatment_flips: tuple[tuple[str, str, int], ...]
 
 
 def count_trial(cohort: Cohort, name: str, patients: int, errors: int) -> TrialCount:
@@ -188,14 +190,22 @@ def worth(cohort: Cohort, before: str, after: str, change: str) -> Worth:
         found = cohort.rows_of(name)
         told[name] = {} if found is None else cohort.counts(found[1], "verdict")
     changed = flips(cohort, before, after, change)
-    grouped = changed.group_by(["verdict", "verdict_after"]).agg(rows=changed.count())
-    pairs = sorted(
-        (row["verdict"], row["verdict_after"], int(row["rows"])) for row in cohort.dicts(grouped)
-    )
+
+    def pairs(name: str) -> tuple[tuple[str, str, int], ...]:
+        rows = changed.filter(changed[name].fill_null("") != changed[f"{name}_after"].fill_null(""))
+        grouped = rows.group_by([name, f"{name}_after"]).agg(rows=rows.count())
+        return tuple(
+            sorted(
+                (row[name] or "", row[f"{name}_after"] or "", int(row["rows"]))
+                for row in cohort.dicts(grouped)
+            )
+        )
+
     return Worth(
         change=change,
         eligible=told[after].get(PASS, 0),
         eligible_change=told[after].get(PASS, 0) - told[before].get(PASS, 0),
         undetermined=told[after].get(UNDETERMINED, 0),
-        flips=tuple(p for p in pairs if p[0] != p[1]),
+        flips=pairs("verdict"),
+        treatment_flips=pairs("treatment"),
     )

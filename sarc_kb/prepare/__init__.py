@@ -17,7 +17,7 @@ from sarc_kb.prepare.answers import answer
 from sarc_kb.prepare.arithmetic import compute
 from sarc_kb.prepare.derivation import derive
 from sarc_kb.prepare.doses import days_between, take_doses
-from sarc_kb.prepare.facts import read_facts
+from sarc_kb.prepare.facts import enrol, read_facts, take_attested
 from sarc_kb.prepare.index import mark_index
 from sarc_kb.prepare.measurement import measure
 from sarc_kb.prepare.model import Answer, Item, Prepared, Span, Statement, WindowDays
@@ -26,7 +26,18 @@ from sarc_kb.prepare.statements import hear, settle, tally
 from sarc_kb.rules import Trial
 from sarc_kb.terminology import Terminology
 
-__all__ = ["Answer", "Item", "Prepared", "Span", "Statement", "WindowDays", "prepare"]
+__all__ = [
+    "Answer",
+    "Item",
+    "Preparation",
+    "Prepared",
+    "Span",
+    "Statement",
+    "WindowDays",
+    "begin",
+    "finish",
+    "prepare",
+]
 
 
 def prepare(
@@ -37,6 +48,7 @@ def prepare(
     as_of: PartialDate | None = None,
     complete: tuple[str, ...] = (),
     attested: Mapping[str, str] | None = None,
+    unchanged_since: PartialDate | None = None,
 ) -> Prepared:
     """Return the prepared patient.
 
@@ -45,14 +57,49 @@ def prepare(
         as_of: facts dated later are not seen; default is the entry date.
         complete: scope IRIs the caller vouches for, up to the as-of date.
         attested: rule IRI to an answer IRI, given once for the study.
+        unchanged_since: suppose that nothing has happened from this day to entry: facts dated
+            later are not seen, and what reaches this day (what is said to be complete, an explicit
+            negative, an observation period) reaches entry. By default nothing is supposed.
     """
+    return finish(
+        begin(
+            record,
+            trial,
+            terms,
+            as_of=as_of,
+            complete=complete,
+            attested=attested,
+            unchanged_since=unchanged_since,
+        )
+    )
+
+
+def begin(
+    record: PatientRecord,
+    trial: Trial,
+    terms: Terminology,
+    *,
+    as_of: PartialDate | None = None,
+    complete: tuple[str, ...] = (),
+    attested: Mapping[str, str] | None = None,
+    unchanged_since: PartialDate | None = None,
+) -> Preparation:
+    """Return what the record says before anything is held against entry; see :func:`prepare`."""
     assert record.entry is not None
     assert record.entry.exact
-    p = Preparation(record, trial, terms, as_of, complete, attested or {})
+    p = Preparation(record, trial, terms, as_of, complete, attested or {}, unchanged_since)
     read_facts(p)
     mark_index(p)
     derive(p, windowed=False)
     measure(p)
+    return p
+
+
+def finish(p: Preparation) -> Prepared:
+    """Return the prepared patient; ``p`` is used up."""
+    trial = p.trial
+    take_attested(p)
+    enrol(p)
     resolve_all(p)
     hear(p)
     take_doses(p)

@@ -24,6 +24,7 @@ _CERTAIN = {None, str(SARC.Confirmed)}
 _VOID = {str(SARC[s]) for s in ("EnteredInError", "Cancelled", "NotDone", "Preliminary", "Planned")}
 _PLAN = str(SARC.Plan)
 _MEASUREMENT = str(SARC.Measurement)
+_PARTICIPATION, _STUDY = str(SARC.StudyParticipation), str(SARC.study)
 
 
 def read_facts(p: Preparation) -> None:
@@ -53,7 +54,7 @@ def read_facts(p: Preparation) -> None:
         if item.kind == STATEMENT:
             p.spoken.append(item)
             continue
-        if item.kind != _PLAN and item.span.start_lo > p.as_of:
+        if item.kind != _PLAN and item.span.start_lo > p.seen:
             p.later += 1
             continue
         if item.kind == ATTESTATION:
@@ -76,6 +77,10 @@ def read_facts(p: Preparation) -> None:
             p.refuted.append(item)
         else:
             p.items.append(item)
+
+
+def take_attested(p: Preparation) -> None:
+    """Add the answers that the caller gives for the whole study."""
     for rule, answer in p.attested.items():
         fact = Fact(
             id=f"option:attest:{local_name(rule)}",
@@ -87,6 +92,30 @@ def read_facts(p: Preparation) -> None:
             source="given when the program was run",
         )
         p.answers.append(item_of(p, fact))
+
+
+def enrol(p: Preparation) -> None:
+    """Move the enrolment in the trial itself: what began on the day since when nothing has
+    happened is the entry that is being judged, and entry has moved."""
+    if p.since is None or p.since == p.entry.last:
+        return
+    for number, item in enumerate(p.items):
+        if is_enrolment(p, item):
+            day, span = p.entry.last, item.span
+            low, high = minutes(p, p.entry, day, day)
+            end_lo, end_hi = max(span.end_lo, day), max(span.end_hi, day)
+            p.items[number] = replace(item, span=Span(day, day, end_lo, end_hi, low, high))
+
+
+def is_enrolment(p: Preparation, item: Item) -> bool:
+    """Whether ``item`` is the participation in the trial itself that began at entry."""
+    study = item.axes.get(_STUDY)
+    return (
+        item.kind == _PARTICIPATION
+        and study is not None
+        and study.certain == {p.trial.iri}
+        and item.span.start_lo == item.span.start_hi == p.since
+    )
 
 
 def item_of(p: Preparation, fact: Fact) -> Item:

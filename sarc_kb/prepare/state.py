@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
+from dataclasses import replace
 
 from sarc_kb.dates import PartialDate
 from sarc_kb.errors import Finding, Severity
@@ -34,11 +36,14 @@ class Preparation:
         as_of: PartialDate | None,
         complete: tuple[str, ...],
         attested: Mapping[str, str],
+        since: PartialDate | None = None,
     ) -> None:
         assert record.entry is not None
         self.record, self.trial, self.terms = record, trial, terms
         self.entry = record.entry
         self.as_of = (as_of or record.entry).last
+        self.since = since.last if since is not None else None
+        self.seen = self.as_of if self.since is None else min(self.as_of, self.since)
         self.complete, self.attested = complete, attested
         self.findings: list[Finding] = []
         self.items: list[Item] = []
@@ -51,6 +56,7 @@ class Preparation:
         self.windows: dict[str, WindowDays] = {}
         self.resolving: set[str] = set()
         self.degrees: dict[tuple[str, Coding], int] = {}
+        self.narrower: dict[str, list[str]] = {}
         self.counter = 0
         offsets = {
             d.offset
@@ -59,6 +65,27 @@ class Preparation:
             if d is not None and d.offset is not None
         }
         self.offsets = (min(offsets), max(offsets)) if offsets else (0, 0)
+
+    def moved(self, entry: PartialDate) -> Preparation:
+        """Return what was read so far, for a later entry that nothing happens before.
+
+        Only for what `sarc_kb.prepare.begin` returns: later passes depend on entry.
+        """
+        other = copy(self)
+        other.record = replace(self.record, entry=entry)
+        other.entry, other.as_of = entry, entry.last
+        other.since = self.entry.last if self.since is None else self.since
+        other.items, other.findings = list(self.items), list(self.findings)
+        other.answers, other.statements = list(self.answers), []
+        other.anchors, other.windows, other.resolving = {}, {}, set()
+        return other
+
+    def carried(self, end: int, slack: int = 0) -> int:
+        """Return the day up to which something holds that was said up to ``end``: if it reaches
+        the day since when nothing has happened, then up to entry."""
+        if self.since is None or end + slack < self.since:
+            return end
+        return max(end, min(end, self.since) + self.entry.last - self.since)
 
     def find(
         self, code: str, severity: Severity, fact: Fact | None, found: str, why: str, fix: str

@@ -48,6 +48,7 @@ def hear(p: Preparation) -> None:
             continue
         if not item.sure:
             continue
+        end = p.carried(end, p.trial.statement_tolerance)
         label = ", ".join(sorted(p.terms.label(s) for s in scopes))
         p.statements.append(
             Statement(scopes, start, end, f"{label} complete ({item.sources[0]})", False, (item,))
@@ -67,7 +68,7 @@ def hear(p: Preparation) -> None:
                 Statement(
                     sets,
                     NEVER,
-                    day,
+                    p.carried(day),
                     f"refuted in the record ({item.sources[0]})",
                     True,
                     (item,),
@@ -82,16 +83,23 @@ def settle(p: Preparation) -> None:
     for rule in p.trial.derivations:
         if rule.kind != "Settling":
             continue
-        narrow = {s for s in wanted if any(narrower(p, s, t) for t in rule.settles)}
+        if rule.iri not in p.narrower:
+            p.narrower[rule.iri] = [
+                s for s in wanted if any(narrower(p, s, t) for t in rule.settles)
+            ]
+        narrow = p.narrower[rule.iri]
         for item in list(p.items):
             if matches(p, item, rule) == 2 and item.span.start_lo > NEVER:
                 explicit = not any(s in p.terms.scope_kinds for s in rule.settles)
-                end = min(item.span.start_lo + rule.holds_for, p.as_of)
+                end = max(min(item.span.start_lo + rule.holds_for, p.as_of), item.span.start_lo)
+                if not rule.holds_for:
+                    # What only says how it was that day is carried on; what holds for a time runs out.
+                    end = p.carried(end, 0 if explicit else p.trial.statement_tolerance)
                 p.statements.append(
                     Statement(
-                        frozenset(narrow.union(rule.settles)),
+                        frozenset((*narrow, *rule.settles)),
                         NEVER,
-                        max(end, item.span.start_lo),
+                        end,
                         f"{p.trial.label(rule.iri, p.terms)} ({item.sources[0]})",
                         explicit,
                         (item,),
@@ -109,7 +117,8 @@ def vouched(p: Preparation, scope: str, born: tuple[int, int] | None) -> Iterato
         text = f"{label} complete (said when the program was run)"
         yield Statement(frozenset((scope,)), NEVER, last, text, False)
         return
-    for first, end in p.record.observed:
+    for first, observed in p.record.observed:
+        end = p.carried(observed, p.trial.statement_tolerance)
         # Observed from birth on is observed for ever.
         start = NEVER if born is not None and first <= born[0] else first
         text = f"{label} complete while observed, from {iso(first)} to {iso(end)} (said when the program was run)"

@@ -13,6 +13,7 @@ from sarc_kb import __version__
 from sarc_kb.assessment import KnowledgeBaseInfo
 from sarc_kb.cohort.screen import Screening
 from sarc_kb.cohort.summary import CriterionCount, RuleCount, TrialCount, Worth
+from sarc_kb.cohort.waiting import WaitCount
 from sarc_kb.errors import Finding
 from sarc_kb.namespaces import BASE
 from sarc_kb.reports.escaping import visible
@@ -52,10 +53,13 @@ def document(
         )
     changes = []
     for worth in found.changes:
-        flips = [{"from": a, "to": b, "patients": n} for a, b, n in worth.flips]
         members = plain(worth)
         assert isinstance(members, dict)
-        changes.append({**members, "flips": flips})
+        for name in ("flips", "treatment_flips"):
+            members[name] = [
+                {"from": a, "to": b, "patients": n} for a, b, n in getattr(worth, name)
+            ]
+        changes.append(members)
     return {
         "schema": SCHEMA,
         "knowledge_base": plain(kb),
@@ -67,6 +71,7 @@ def document(
         "not_judged": found.not_judged,
         "trials": told,
         "what_if": changes,
+        "over_time": [plain(count) for count in found.waiting],
         "findings": [plain(f) for f in findings],
     }
 
@@ -82,6 +87,9 @@ def render_text(found: Screening, *, width: int = 100, quiet: bool = False) -> s
             _attrition(page, trial)
         if trial.treated:
             _course(page, trial)
+    if not quiet:
+        for count in found.waiting:
+            _waiting(page, count)
     if found.changes and not quiet:
         _what_if(page, found.changes)
     return "\n".join(page.lines) + "\n"
@@ -135,13 +143,25 @@ def _rule(rule: RuleCount) -> tuple[str, ...]:
     return rule.id, told, rule.label
 
 
+def _waiting(page: _Page, count: WaitCount) -> None:
+    page.gap()
+    page.paragraph(
+        f"OVER TIME  {count.trial}: {count.eligible_now:,} eligible now; within {count.horizon_days:,} days {count.by_waiting:,} become so by waiting alone, {count.if_repeated:,} more if what has grown old by then is repeated; {count.expiring:,} verdicts expire"
+    )
+
+
 def _what_if(page: _Page, changes: Iterable[Worth]) -> None:
     page.gap()
     page.paragraph("WHAT IF  compared with the protocol as it is read by default")
     page.gap()
     rows = []
     for change in changes:
-        flips = ", ".join(f"{n:,} {a} to {b}" for a, b, n in change.flips) or "nobody flips"
+        told = [f"{n:,} {a} to {b}" for a, b, n in change.flips]
+        told += [
+            f"treatment: {n:,} {a or 'not told'} to {b or 'not told'}"
+            for a, b, n in change.treatment_flips
+        ]
+        flips = ", ".join(told) or "nobody flips"
         rows.append((change.change, f"{change.eligible:,}", f"{change.eligible_change:+,}", flips))
     page.table(("change", "eligible", "more", "flips"), rows, right=(1, 2))
 

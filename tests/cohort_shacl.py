@@ -1,0 +1,97 @@
+"""Patients prepared once and judged by both engines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from sarc_kb.assess import clause_outcomes
+from sarc_kb.cohort.plan import Frame, Plan
+from sarc_kb.cohort.preparing import Settings, patient_rows
+from sarc_kb.cohort.rows import PatientRows
+from sarc_kb.engines.prepared_graph import prepared_graph
+from sarc_kb.engines.shacl_engine import ShaclEngine
+from sarc_kb.errors import UsageError
+from sarc_kb.facts import PatientRecord
+from sarc_kb.kb import KnowledgeBase
+from sarc_kb.prepare import Prepared
+from sarc_kb.rules import Trial
+from sarc_kb.treatment import has_begun, last_day, may_have_begun
+from tests.cohort_tables import Truth, cohort_of, differences, truth_of
+
+SERVER = os.environ.get("SARC_KB_TEST_POSTGRES")
+PYSHACL_EACH = 10
+"""Every tenth patient is judged by pySHACL itself, the others by a faster processor if it is there;
+`test_engines` holds the two to the same answers."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    kb: KnowledgeBase
+    trial: Trial
+    plan: Plan
+    processors: dict[str, ShaclEngine]
+
+
+@cache
+def shared() -> Shared:
+    """What every process needs; to be loaded before workers are forked."""
+    kb = KnowledgeBase.load()
+    trial, reference = kb.engine()
+    processors = {"pyshacl": reference}
+    with suppress(UsageError):  # an optional extra
+        processors["pyshifty"] = kb.engine(name="pyshifty")[1]
+    for processor in processors.values():
+        assert processor.treatment is not None
+    return Shared(kb, trial, Plan({trial.id: trial}), processors)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A patient as rows for the cohort engine, and what SHACL says of each part."""
+
+    pid: int
+    rows: PatientRows
+    truths: list[Truth]
+
+
+def judge_record(own: Shared, pid: int, record: PatientRecord) -> Judged:
+    truths = []
+    at_entry = own.kb.prepare(record, own.trial)
+    for frame in own.plan.frames:
+        if not frame.is_treatment:
+            truths.append(_by_shacl(own, pid, at_entry, frame, None))
+        elif may_have_begun(record, own.trial, own.kb.terms):
+            course = own.kb.prepare(record, frame.part, as_of=last_day(record))
+            if has_begun(course):
+                truths.append(_by_shacl(own, pid, course, frame, at_entry))
+    return Judged(pid, patient_rows(own.kb, own.plan, record, Settings()), truths)
+
+
+def _by_shacl(
+    own: Shared, pid: int, prepared: Prepared, frame: Frame, at_entry: Prepared | None
+) -> Truth:
+    fast = own.processors.get("pyshifty")
+    processor = own.processors["pyshacl"] if fast is None or pid % PYSHACL_EACH == 0 else fast
+    part = processor.treatment if frame.is_treatment else processor
+    assert part is not None
+    readings = part.run(prepared_graph(prepared))
+    outcomes = clause_outcomes(frame.part, readings.refuted, readings.unproven)
+    return truth_of(prepared, frame, at_entry, outcomes)
+
+
+def held_together(found: Sequence[Judged], scratch: Path, engine: str = "duckdb") -> None:
+    """Assert that the cohort engine says of all patients what SHACL says of each."""
+    plan = shared().plan
+    truths = {(j.pid, plan.names[0]): j.truths for j in found}
+    server = SERVER if engine == "postgres" else None
+    rows = [(j.pid, j.rows) for j in found]
+    backend, cohort = cohort_of(plan, rows, scratch, engine=engine, server=server)
+    try:
+        assert differences(truths, cohort) == []
+    finally:
+        backend.close()

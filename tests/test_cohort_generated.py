@@ -1,0 +1,57 @@
+"""The cohort engine against the SHACL engines themselves, on generated patients.
+
+Of ten thousand patients in CI, one thousand are judged by pySHACL and the others by pyshifty; by
+default a few of each. Outcomes, evidence and missing data of every clause of both parts are the
+same.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from sarc_kb.cohort.backends import ENGINES
+from tests.cohort_generator import SEED, generate
+from tests.cohort_shacl import SERVER, Judged, held_together, judge_record, shared
+
+
+def judge(places: range) -> list[Judged]:
+    """Judge some of the generated patients."""
+    own = shared()
+    patients = generate(own.trial, own.kb.terms, SEED, len(places), places.start)
+    return [judge_record(own, pid, record) for pid, record in zip(places, patients, strict=True)]
+
+
+def judged(count: int, workers: int) -> list[Judged]:
+    """Return the first ``count`` generated patients, judged."""
+    shared()
+    size = 100
+    work = [range(k, min(k + size, count)) for k in range(0, count, size)]
+    if workers == 1:
+        found = [one for places in work for one in judge(places)]
+    else:
+        with multiprocessing.get_context("fork").Pool(workers) as pool:
+            found = [one for part in pool.imap(judge, work) for one in part]
+    assert [j.pid for j in found] == list(range(count))
+    return found
+
+
+def test_some_generated_patients(tmp_path: Path) -> None:
+    held_together(judged(60, 1), tmp_path)
+
+
+@pytest.mark.slow
+def test_ten_thousand_generated_patients(tmp_path: Path) -> None:
+    held_together(judged(10_000, 2), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", [e for e in ENGINES if e != "duckdb"])
+def test_some_generated_patients_on_other_engines(engine: str, tmp_path: Path) -> None:
+    if engine == "spark":
+        pytest.importorskip("pyspark", reason="the extra spark is not installed")
+    if engine == "postgres" and not SERVER:
+        pytest.skip("SARC_KB_TEST_POSTGRES names no server")
+    held_together(judged(200, 1), tmp_path, engine)
