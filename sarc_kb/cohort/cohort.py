@@ -23,6 +23,9 @@ from sarc_kb.cohort.evaluate import (
 from sarc_kb.cohort.plan import Frame, Plan
 from sarc_kb.cohort.tables import Profiles, profile_tests, variants_table
 
+AT_ONCE = 50_000
+"""Patients whose rows of clauses are made at once."""
+
 
 class Cohort:
     """Outcomes of every patient, under every trial of the plan.
@@ -50,7 +53,7 @@ class Cohort:
             variants=backend.load("variants", variants_table(plan)),
         )
         self._with_evidence = with_evidence
-        self._loaded = 0
+        self._own: list[str] = []
         facts = self.inputs.facts
         self._packed = backend.keep(
             "packed", words(singles(facts, self.inputs), paired(facts, self.inputs), plan)
@@ -65,8 +68,7 @@ class Cohort:
 
     def _load(self, name: str, table: pa.Table) -> Table:
         """Return a small table in the backend, under a name that no other one has."""
-        self._loaded += 1
-        return self.backend.load(f"{name}_{self._loaded}", table)
+        return self.backend.load(self._named(name), table)
 
     # -- rows ----------------------------------------------------------------------------------
     def patient_rows(self, names: Iterable[str] | None = None) -> Table:
@@ -165,6 +167,16 @@ class Cohort:
             .select("pid", "frame", "slot", *outputs.CLAUSE_COLUMNS)
         )
 
+    def clause_parts(self, names: Iterable[str] | None = None) -> Iterator[Table]:
+        """Yield `clause_rows`, so many patients at a time that what one part needs stays small;
+        a part is of no use any more when the next one is asked for."""
+        (found,) = self.dicts(self.patients.aggregate(last=self.patients.pid.max()))
+        before = len(self._own)
+        for first in range(0, 1 + (found["last"] or 0), AT_ONCE):
+            yield self.clause_rows(names, range(first, first + AT_ONCE))
+            for name in self._own[before:]:
+                self.backend.drop(name)
+
     def _evidence(self, of: Callable[[Table], Table]) -> outputs.Evidence:
         """Return what decides the clauses of the patients that ``of`` selects."""
         facts, packed = of(self.inputs.facts), of(self._packed)
@@ -176,8 +188,11 @@ class Cohort:
 
     def _keep(self, name: str, table: Table) -> Table:
         """Keep the rows of a table under a name that no other one has."""
-        self._loaded += 1
-        return self.backend.keep(f"{name}_{self._loaded}", table)
+        return self.backend.keep(self._named(name), table)
+
+    def _named(self, name: str) -> str:
+        self._own.append(f"{name}_{len(self._own)}")
+        return self._own[-1]
 
     def dicts(self, expression: Any) -> Iterator[dict[str, Any]]:
         """Yield the rows of an expression."""
