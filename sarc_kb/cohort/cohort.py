@@ -174,8 +174,8 @@ class Cohort:
         before = len(self._own)
         for first in range(0, 1 + (found["last"] or 0), AT_ONCE):
             yield self.clause_rows(names, range(first, first + AT_ONCE))
-            for name in self._own[before:]:
-                self.backend.drop(name)
+            while len(self._own) > before:
+                self.backend.drop(self._own.pop())
 
     def _evidence(self, of: Callable[[Table], Table]) -> outputs.Evidence:
         """Return what decides the clauses of the patients that ``of`` selects."""

@@ -1,11 +1,12 @@
 """The relational plan: from facts and clauses as tables to outcomes, in a fixed number of steps.
 
 1. `matches`: join facts with what their profiles are to the tests; is each match certain, possible?
-2. `decide`: group by patient and test; a few aggregates give both readings, silence aside. Tests
-   about pairs join the few rows that possibly match with themselves.
-3. `words`: group by patient; one bit a clause in machine words.
-4. `outcomes`: what is settled, cleared and denied joins in, and the trees of ``and`` and ``or`` are
-   folded as expressions over the words. Clauses without any fact need no row: their bits are 0.
+2. `words`: group by patient; each match gives a bit of its clause in machine words, and "or" is all
+   that joins them: what a later fact supersedes was left out while preparing. Tests about pairs join
+   the few rows that possibly match with themselves first.
+3. `readings`: what is settled, cleared and denied joins in, and the words of both readings follow.
+   Clauses without any fact need no row: their bits are 0.
+4. `rule_outcomes`: the trees of ``and`` and ``or`` are folded as expressions over the words.
 
 Everything is an Ibis expression, so that DuckDB, PostgreSQL and Spark run the same plan. The meaning
 is that of ``docs/rule-language.md``; tests hold it against the SHACL engine.
