@@ -218,3 +218,27 @@ def test_two_trials_in_one_pass(tmp_path: Path) -> None:
     finally:
         backend.close()
     assert {len(parts) for (_, name), parts in truths.items() if name == "TINY"} == {1}
+
+
+def test_patients_in_parts_are_the_same_patients(
+    kb: KnowledgeBase, trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of clauses are made for so many patients at a time; how many changes nothing."""
+    monkeypatch.setattr("sarc_kb.cohort.cohort.AT_ONCE", 7)
+    plan = Plan({trial.id: trial})
+    rows, _ = example_rows(kb, trial, plan)
+    backend, cohort = cohort_of(plan, rows, tmp_path)
+    try:
+        whole = list(cohort.dicts(cohort.clause_rows()))
+        parts = [list(cohort.dicts(part)) for part in cohort.clause_parts()]
+    finally:
+        backend.close()
+    assert len(parts) == -(-len(rows) // 7)
+
+    def told(found: list[dict[str, object]]) -> list[str]:
+        # Lists of sources have no order of their own before they are written.
+        return sorted(
+            str({k: sorted(v) if isinstance(v, list) else v for k, v in r.items()}) for r in found
+        )
+
+    assert told([row for part in parts for row in part]) == told(whole)
