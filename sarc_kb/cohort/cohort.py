@@ -21,7 +21,16 @@ from sarc_kb.cohort.evaluate import (
     words,
 )
 from sarc_kb.cohort.plan import Frame, Plan
-from sarc_kb.cohort.tables import Profiles, profile_tests, variants_table
+from sarc_kb.cohort.rows import PatientRows
+from sarc_kb.cohort.tables import (
+    PATIENTS,
+    Profiles,
+    answers_table,
+    facts_table,
+    profile_tests,
+    standing_table,
+    variants_table,
+)
 
 AT_ONCE = 50_000
 """Patients whose rows of clauses are made at once."""
@@ -209,6 +218,21 @@ class Cohort:
         asked = {name: ibis.ifelse(condition, 1, 0).sum() for name, condition in columns.items()}
         (row,) = self.dicts(table.aggregate(**asked))
         return {name: int(row[name] or 0) for name in columns}
+
+
+def cohort_of_rows(backend: Backend, plan: Plan, rows: Iterable[tuple[int, PatientRows]]) -> Cohort:
+    """Return the cohort of patients that are given as rows, with their numbers for names."""
+    found, profiles = list(rows), Profiles()
+    people: dict[str, list[object]] = {name: [None] * len(found) for name in PATIENTS.names}
+    people["pid"] = [pid for pid, _ in found]
+    people["patient"] = [str(pid) for pid, _ in found]
+    tables = {
+        "patients": pa.table(people, schema=PATIENTS),
+        "facts": facts_table(found, profiles),
+        "standing": standing_table(found, plan),
+        "answers": answers_table(found),
+    }
+    return Cohort(backend, plan, profiles, {n: backend.load(n, t) for n, t in tables.items()})
 
 
 def union_of(tables: Sequence[Table]) -> Table:
