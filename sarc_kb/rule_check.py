@@ -7,27 +7,32 @@ cases. The world is closed: an unknown term is a fault, never a remark.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from rdflib import Graph, URIRef
+from rdflib.term import Node
 
 from sarc_kb.assessment import KnowledgeBaseInfo
 from sarc_kb.engines.shacl_engine import meta_results
 from sarc_kb.errors import Finding, RuleBaseError
 from sarc_kb.namespaces import OA, OWL, RDF, RDFS, SARC, SH, SKOS, TRIAL_BASE, compact, local_name
 from sarc_kb.rules import ANY, EVER, Trial, apply_readings, compile_trial
+from sarc_kb.source_text import Quote, SourceText, fold_space
 from sarc_kb.terminology import Terminology
 
 # Every term of SHACL that rule files may use; what is not here is misspelt or not wanted.
 _SHACL_TERMS = {"NodeShape", "targetClass", "and", "or", "message"}
+_SELECTING = (
+    *("hasSource", "hasSelector", "exact", "prefix", "suffix"),
+    *("hasStartSelector", "hasEndSelector"),
+)
 _OTHER_PREDICATES = {
     *(RDF[n] for n in ("type", "first", "rest")),
     *(RDFS[n] for n in ("label", "comment", "seeAlso", "isDefinedBy", "subClassOf")),
-    *(OA[n] for n in ("hasSource", "hasSelector", "exact", "prefix", "suffix")),
+    *(OA[n] for n in _SELECTING),
     *(
         SKOS[n]
         for n in (
@@ -42,7 +47,7 @@ _OTHER_PREDICATES = {
     ),
 }
 _OTHER_NAMESPACES = ("http://purl.org/dc/terms/", "http://www.w3.org/ns/prov#", str(OWL))
-_OTHER_CLASSES = {OA.TextQuoteSelector, OA.SpecificResource}
+_OTHER_CLASSES = {OA.TextQuoteSelector, OA.RangeSelector, OA.SpecificResource}
 
 
 class RuleBase(Protocol):
@@ -194,9 +199,22 @@ def _structure(kb: RuleBase, own: Graph, cases: Graph) -> list[Finding]:
     return sorted(set(found), key=lambda f: (f.where, f.found))
 
 
-def fold_space(text: str) -> str:
-    """Return ``text`` with every run of white space as one space."""
-    return re.sub(r"\s+", " ", text).strip()
+def text_quotes(own: Graph, origin: Node) -> list[Node]:
+    """Return the text-quote selectors of what a rule names as its source: one, or the two ends of
+    a range."""
+    selector = own.value(origin, OA.hasSelector)
+    if selector is None:
+        return []
+    ends = [own.value(selector, OA[n]) for n in ("hasStartSelector", "hasEndSelector")]
+    return [end for end in ends if end is not None] or [selector]
+
+
+def quote_of(own: Graph, selector: Node) -> Quote:
+    """Return what a text-quote selector quotes."""
+    exact, prefix, suffix = (
+        fold_space(str(own.value(selector, OA[n]) or "")) for n in ("exact", "prefix", "suffix")
+    )
+    return Quote(exact, prefix, suffix)
 
 
 def _quotations(own: Graph, source: Path) -> list[Finding]:
@@ -210,21 +228,17 @@ def _quotations(own: Graph, source: Path) -> list[Finding]:
                 "put the record beside trial.ttl",
             )
         ]
-    text = fold_space(source.read_text(encoding="utf-8"))
+    text = SourceText(source.read_text(encoding="utf-8"))
     found = []
-    for node, origin in own.subject_objects(SARC.source):
-        selector = own.value(origin, OA.hasSelector)
-        if selector is None:
-            continue
-        exact = fold_space(str(own.value(selector, OA.exact) or ""))
-        prefix = fold_space(str(own.value(selector, OA.prefix) or ""))
-        suffix = fold_space(str(own.value(selector, OA.suffix) or ""))
-        places = [
-            m.start()
-            for m in re.finditer(re.escape(exact), text)
-            if (not prefix or text[: m.start()].rstrip().endswith(prefix))
-            and (not suffix or text[m.end() :].lstrip().startswith(suffix))
-        ]
+    selected = [
+        (node, selector)
+        for node, origin in own.subject_objects(SARC.source)
+        for selector in text_quotes(own, origin)
+    ]
+    for node, selector in selected:
+        quote = quote_of(own, selector)
+        exact = quote.exact
+        places = text.places(quote)
         if not places:
             found.append(
                 _fault(
@@ -247,7 +261,7 @@ def _quotations(own: Graph, source: Path) -> list[Finding]:
             )
     for node in set(own.subjects(RDF.type, SARC.Ambiguity)):
         for passage in own.objects(node, SARC.passage):
-            if fold_space(str(passage)) not in text:
+            if fold_space(str(passage)) not in text.folded:
                 found.append(
                     _fault(
                         "RULE013",

@@ -27,7 +27,7 @@ MODULES = {
 # From the bottom to the top. A module imports from lower layers, and a package from within itself;
 # a name stands for a module, or for a package with all its modules that are not named themselves.
 LAYERS = (
-    {"namespaces", "errors", "dates", "reports.escaping", "whole_file"},
+    {"namespaces", "errors", "dates", "reports.escaping", "whole_file", "source_text"},
     {"facts", "assessment"},
     {"terminology"},
     {"units"},

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sarc_kb.kb import KnowledgeBase
 
 SECTIONS: dict[str, str] = {
+    "source": "is every word of the record accounted for, and what does another version change",
     "agreement": "the engines on the boundary cases",
 }
 """The parts, in the order in which they are told, and what each is about; a part is the module of
