@@ -44,10 +44,11 @@ LAYERS = (
     {"reports", "reports.rule_report", "reports.checklist_report"},
     {"rule_check"},
     {"kb"},
-    {"cases", "readiness", "earliest"},
+    {"cases", "readiness", "earliest", "judging"},
+    {"diff"},
     {"cohort"},
     {"audit"},
-    {"reports.readiness_report", "reports.cohort_report"},
+    {"reports.readiness_report", "reports.cohort_report", "reports.diff_report"},
     {"reports.mapping_skeleton"},
     {"cli", "ontology_build"},
 )
