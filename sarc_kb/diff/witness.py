@@ -8,7 +8,7 @@ loses fact after fact as long as it still flips in the same way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import chain, product
@@ -32,6 +32,7 @@ _BASES = 8
 """Patients of cases that are varied, of each rule."""
 _VARIED = 400
 """Patients made for each rule."""
+_MADE = "made for the change"
 _DECIDED = {frozenset(("pass", "fail")), frozenset(("conformant", "violation"))}
 
 
@@ -53,7 +54,8 @@ class _Best:
     @property
     def rank(self) -> tuple[bool, int, str]:
         decided = frozenset(self.outcomes) in _DECIDED
-        return (not decided, len(self.candidate.record.facts), self.candidate.made)
+        made = self.candidate.made
+        return (not decided, len(self.candidate.record.facts), f"{made != _MADE} {made}")
 
 
 def with_witnesses(c: Comparison) -> tuple[list[RuleChange], int]:
@@ -123,18 +125,40 @@ class _Search:
             self.pairs[new] = old
 
     def run(self) -> None:
-        cases = self._cases()
-        for case in cases:
-            for side in (self.c.old, self.c.new):
+        """Look at the cases of what changed and at patients made from them; where nobody flips, at
+        all cases of the criterion; where anything may flip, at all cases."""
+        changed = {change.iri for change in self.c.rules}
+        seen: set[tuple[str, str]] = set()
+        if self.c.shared:
+            self._look_at(self._cases(None), seen)
+        cases = self._cases(changed)
+        self._look_at(cases, seen)
+        for change in self.c.rules:
+            for candidate in self._made(change, list(cases.values())):
+                self.look(candidate)
+        open_ = {
+            change.iri
+            for change in self.c.rules
+            if change.iri not in self.best
+            and not all(x.aspect in _WORDS for x in change.changes)
+            and (change.kind != "changed" or change.iri in self.pairs)
+        }
+        if open_ and not self.c.shared:
+            near = {n for side in (self.c.new, self.c.old) for n in self._near(side, open_)}
+            self._look_at(self._cases(near), seen)
+
+    def _look_at(self, cases: Mapping[tuple[str, str], Case], seen: set[tuple[str, str]]) -> None:
+        for key, case in cases.items():
+            if key in seen:
+                continue
+            seen.add(key)
+            for side in (self.c.new, self.c.old):
                 try:
                     part = part_of(side.trial, case.rule)
                 except KeyError:
                     continue
                 self.look(_of_case(case, treatment=part.course is not None))
                 break
-        for change in self.c.rules:
-            for candidate in self._made(change, cases):
-                self.look(candidate)
 
     def look(self, candidate: Candidate) -> None:
         self.looked_at += 1
@@ -212,21 +236,18 @@ class _Search:
         return replace(candidate, record=record)
 
     # -- who is looked at ----------------------------------------------------------------------
-    def _cases(self) -> list[Case]:
-        """Return the boundary cases about what changed: all of them where anything may flip."""
+    def _cases(self, rules: Iterable[str] | None) -> dict[tuple[str, str], Case]:
+        """Return the boundary cases of both sides about some rules, or all of them."""
+        about = None if rules is None else {n for i in rules for n in (i, self.c.before(i))}
         found: dict[tuple[str, str], Case] = {}
-        named = {*self.pairs, *(change.iri for change in self.c.rules)}
         for side in (self.c.new, self.c.old):
-            about = None if self.c.shared else self._near(side, named)
             folder = side.kb.trial_folder(side.name_of_trial)
             for case in load_cases(folder, side.kb.terms.axes, about=about):
-                key = (case.id, case.record.sha256)
-                known = found.get(key)
-                if known is None:
-                    found[key] = case
-                elif known.record.facts != case.record.facts:
+                key = (case.id, "")
+                known = found.setdefault(key, case)
+                if known.record.facts != case.record.facts:
                     found[case.id, "old"] = case
-        return list(found.values())
+        return found
 
     def _near(self, side: Side, named: Iterable[str]) -> set[str]:
         """Return the rules, joins and clauses of the criteria in which one of ``named`` stands."""
@@ -253,7 +274,7 @@ class _Search:
         own = [case for case in cases if case.rule in (change.iri, was)]
         own.sort(key=lambda case: (len(case.record.facts), case.id))
         bases = [
-            *(Candidate(r, None, treatment, "made for the change") for r in aim.from_nothing()),
+            *(Candidate(r, None, treatment, _MADE) for r in aim.from_nothing()),
             *(_of_case(case, treatment=treatment) for case in own if aim.takes(case.record)),
         ]
         made = chain.from_iterable(aim.varied(base) for base in bases[: _BASES + 2])
