@@ -7,7 +7,7 @@ SHACL engine; reports about a patient come from `KnowledgeBase.assess_record`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sarc_kb.assess import fold
 from sarc_kb.assessment import Conclusion, Outcome, TreatmentOutcome, Verdict
@@ -74,29 +74,39 @@ def stand(
     trial: Trial,
     given: Circumstances = AS_RECORDED,
     *,
-    course: bool = True,
+    known: Standing | None = None,
+    again: tuple[bool, bool] = (True, True),
 ) -> Standing:
-    """Return how a patient stands; without ``course`` to eligibility alone.
+    """Return how a patient stands.
+
+    ``again``: whether to judge eligibility, and the course of treatment; what is not judged is
+    taken from ``known``.
 
     Raises:
         InputError: the record cannot be judged.
     """
-    prepared = kb.prepare(
-        record, trial, as_of=given.as_of, complete=given.complete, attested=given.attested
-    )
-    clauses, criteria = at_entry(prepared)
-    verdict = VERDICTS[min(criteria.values(), key=lambda o: o.value)]
-    found = Standing(verdict, clauses, criteria)
-    if not course or not may_have_begun(record, trial, kb.terms):
+    prepared = None
+    if known is None or again[0]:
+        prepared = kb.prepare(
+            record, trial, as_of=given.as_of, complete=given.complete, attested=given.attested
+        )
+        clauses, criteria = at_entry(prepared)
+        verdict = VERDICTS[min(criteria.values(), key=lambda o: o.value)]
+        found = Standing(verdict, clauses, criteria)
+    else:
+        found = replace(known, conclusion=None, course={}, rules={})
+    if known is not None and not again[1]:
+        return replace(found, conclusion=known.conclusion, course=known.course, rules=known.rules)
+    if trial.treatment is None or not may_have_begun(record, trial, kb.terms):
         return found
-    assert trial.treatment is not None
-    entry = prepared if given.as_of is None else kb.prepare(record, trial, complete=given.complete)
     as_of = given.as_of or last_day(record)
     treated = kb.prepare(record, trial.treatment, as_of=as_of, complete=given.complete)
     if not has_begun(treated):
         return found
-    outcomes, rules = in_treatment(treated, entry)
-    return Standing(verdict, clauses, criteria, concluded(rules.values()), outcomes, rules)
+    if prepared is None or given.as_of is not None:
+        prepared = kb.prepare(record, trial, complete=given.complete)
+    outcomes, rules = in_treatment(treated, prepared)
+    return replace(found, conclusion=concluded(rules.values()), course=outcomes, rules=rules)
 
 
 def at_entry(prepared: Prepared) -> tuple[dict[str, Outcome], dict[str, Outcome]]:

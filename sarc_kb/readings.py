@@ -141,6 +141,24 @@ class Register:
                 found.setdefault(iri, {})[switch.entry] = None
         return {iri: tuple(entries) for iri, entries in found.items()}
 
+    @cached_property
+    def bears_on(self) -> Mapping[str, tuple[bool, bool]]:
+        """Whether a reading, by its name, bears on eligibility, and on the course of treatment."""
+        found = {}
+        for switch in self.switches:
+            one, two = self.default, switch.trial
+            eligibility = bool(_touched(one, two, self.kb)) or _joined(one) != _joined(two)
+            course = one.treatment is not two.treatment
+            if one.treatment is not None and two.treatment is not None:
+                compared = {c.compares for c in one.treatment.criteria} - {None}
+                course = (
+                    bool(_touched(one.treatment, two.treatment, self.kb))
+                    or _joined(one.treatment) != _joined(two.treatment)
+                    or bool(compared & _touched(one, two, self.kb))
+                )
+            found[switch.name] = (eligibility, course)
+        return found
+
     def combinations(self, entries: Sequence[str]) -> Iterator[tuple[Switch, ...]]:
         """Yield the choices of two readings or more that are not the default, of ``entries``."""
         options = [(None, *(s for s in self.switches if s.entry == e)) for e in entries]
@@ -172,7 +190,8 @@ class Register:
         base = stand(self.kb, record, self.default, given)
         turns, standings = [], [(self.default, base)]
         for switch in self.switches:
-            other = stand(self.kb, record, switch.trial, given)
+            again = self.bears_on[switch.name]
+            other = stand(self.kb, record, switch.trial, given, known=base, again=again)
             standings.append((switch.trial, other))
             turn = _turn(self.default, base, switch, other)
             if turn is not None:
@@ -349,11 +368,18 @@ def _value(outcome: Outcome) -> int:
 
 
 # -- what an entry touches -------------------------------------------------------------------------
+def _joined(part: Trial) -> object:
+    """Return how the rules of a part are made of clauses, and what answers are asked."""
+    return part.criteria, part.joins, part.questions, part.course, part.series
+
+
 def _touched(default: Trial, other: Trial, kb: KnowledgeBase) -> set[str]:
     """Return the clauses on eligibility that may come out otherwise under ``other``: those that
     say something else, or name something that does."""
     names = _differing(default, other)
     terms = kb.terms
+    if not names and _joined(default) == _joined(other):
+        return set()
     for field in ("series", "index_rules", "course"):
         if getattr(default, field) != getattr(other, field):
             return {*default.clauses, *other.clauses}
@@ -386,7 +412,7 @@ def _touched(default: Trial, other: Trial, kb: KnowledgeBase) -> set[str]:
         iri
         for trial in (default, other)
         for iri, clause in trial.clauses.items()
-        if iri in names or _clause_names(clause) & reached
+        if iri in names or _clause_names(clause) & reached or _asked_by(trial, iri) & reached
     }
 
 
@@ -460,6 +486,14 @@ def _made(rule: Derivation) -> set[str]:
     # A refinement changes the facts that it reads.
     own = (rule.source, *rule.of) if rule.kind in ("Refinement", "Settling") else ()
     return {n for n in (*named, *own) if n and n not in _NOTHING}
+
+
+def _asked_by(trial: Trial, clause: str) -> set[str]:
+    """Return what tells, of a treatment rule, when it asks and of whom."""
+    if trial.course is None:
+        return set()
+    due = {w for rule in trial.criteria if clause in rule.clauses for w in rule.due}
+    return {*due, trial.course.begun_by, trial.course.window}
 
 
 _NOTHING = frozenset(map(str, (SARC.Any, SARC.Ever, SARC.NotAttestable)))

@@ -45,10 +45,11 @@ LAYERS = (
     {"rule_check"},
     {"kb"},
     {"cases", "readiness", "earliest", "judging"},
-    {"diff"},
+    {"diff", "readings"},
     {"cohort"},
     {"audit"},
     {"reports.readiness_report", "reports.cohort_report", "reports.diff_report"},
+    {"reports.readings_report"},
     {"reports.mapping_skeleton"},
     {"cli", "ontology_build"},
 )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rdflib import URIRef
+
 from sarc_kb.audit.section import Request, Section
 from sarc_kb.cases import Case, load_cases, part_of
 from sarc_kb.errors import Finding, InputError
 from sarc_kb.judging import at_entry, in_treatment
 from sarc_kb.kb import KnowledgeBase
+from sarc_kb.namespaces import SARC
 from sarc_kb.readings import Register, Switch
 from sarc_kb.rules import Trial
 from sarc_kb.treatment import last_day
@@ -27,8 +30,7 @@ def audit(kb: KnowledgeBase, request: Request) -> Section:
     cases = load_cases(kb.trial_folder(request.trial), kb.terms.axes)
     affected = {
         entry.id: {
-            str(rule)
-            for rule in register.default.graph.objects(_iri(entry.iri), _AFFECTS)
+            str(rule) for rule in register.default.graph.objects(URIRef(entry.iri), SARC.affects)
         }
         for entry in register.default.ambiguities
     }
