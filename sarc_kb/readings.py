@@ -270,21 +270,24 @@ class _Bounds:
         return changed
 
     def verdicts(self) -> tuple[Verdict, Verdict]:
-        """Return the worst and the best verdict."""
+        """Return the worst and the best verdict.
+
+        Where one reading alone turns the verdict, clauses that several entries touch count as open
+        to anything: that bounds what any combination gives, and need not be looked at.
+        """
         worst, best = self._fold(self.ranges)
-        several = {
-            i: e for i, e in self.register.touched.items() if len(e) > 1 and i in self.ranges
-        }
-        if worst is best and several:
-            # Whatever they come to, does the verdict stand?
-            widest = self._fold({**self.ranges, **dict.fromkeys(several, _ANYTHING)})
-            if widest[0] is not widest[1]:
-                for iri, entries in several.items():
-                    self._look(iri, entries)
-                    worst, best = self._fold(self.ranges)
-                    if worst is not best:
-                        break
-        return VERDICTS[worst], VERDICTS[best]
+        todo = {i: e for i, e in self.register.touched.items() if len(e) > 1 and i in self.ranges}
+        widest = self._widest(todo)
+        # Else, if the verdict stands whatever those come to, it stands.
+        while worst is best and widest[0] is not widest[1] and todo:
+            iri = next(iter(todo))
+            self._look(iri, todo.pop(iri))
+            worst, best = self._fold(self.ranges)
+            widest = self._widest(todo)
+        return VERDICTS[widest[0]], VERDICTS[widest[1]]
+
+    def _widest(self, clauses: Iterable[str]) -> _Range:
+        return self._fold({**self.ranges, **dict.fromkeys(clauses, _ANYTHING)})
 
     def _look(self, iri: str, entries: tuple[str, ...]) -> None:
         """Take in what a clause comes to under every combination of ``entries``."""

@@ -24,7 +24,7 @@ def knowledge_base_of(side: str, home: Path) -> Iterator[Path]:
         UsageError: it is neither.
     """
     folder = Path(side)
-    if folder.is_dir():
+    if side and folder.is_dir():
         missing = [name for name in PARTS if not (folder / name).is_dir()]
         if missing:
             raise _fault(
