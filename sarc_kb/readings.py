@@ -381,13 +381,13 @@ def _touched(default: Trial, other: Trial, kb: KnowledgeBase) -> set[str]:
     say something else, or name something that does."""
     names = _differing(default, other)
     terms = kb.terms
-    if not names and _joined(default) == _joined(other):
-        return set()
     for field in ("series", "index_rules", "course"):
         if getattr(default, field) != getattr(other, field):
             return {*default.clauses, *other.clauses}
     if default.statement_tolerance != other.statement_tolerance:
         return {*default.clauses, *other.clauses}
+    if not names and _joined(default) == _joined(other):
+        return set()
     reached = set(names)
     grown = True
     while grown:

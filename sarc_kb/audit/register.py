@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rdflib import URIRef
 
@@ -65,7 +65,7 @@ def audit(kb: KnowledgeBase, request: Request) -> Section:
             assert isinstance(names, list)
             effect_text = t["effect_shown_by"] or "no case"
             lines.append(
-                f"    {t['reading']}: {t['label']}; {len(names)} cases; effect shown by {effect_text}"
+                f"    {t['reading']}: {t['label']}; {len(names)} case{'' if len(names) == 1 else 's'}; effect shown by {effect_text}"
             )
         lines += [f"    {u.reading}: cannot be run: {u.why}" for u in barred]
         lines += [f"    {name}: changes no rule" for name in silent]
@@ -119,26 +119,37 @@ def _effect(
         if not full and case not in own and seen >= _ABOUT:
             continue
         by_rule[case.rule] = seen + 1
-        if _outcomes(kb, case, default) != _outcomes(kb, case, switch.trial):
+        one, other = _outcomes(kb, case, default), _outcomes(kb, case, switch.trial)
+        if (one is None) is not (other is None):
+            return case.id
+        # What nobody asks for under one of them says nothing about this case.
+        if (
+            one is not None
+            and other is not None
+            and any(one[rule] != other[rule] for rule in one.keys() & other.keys())
+        ):
             return case.id
     return None
 
 
-def _outcomes(kb: KnowledgeBase, case: Case, trial: Trial) -> object:
+def _outcomes(kb: KnowledgeBase, case: Case, trial: Trial) -> dict[object, object] | None:
+    """Return the outcomes of clauses and of rules; None where nobody asks for the case's rule."""
     try:
         part = part_of(trial, case.rule)
     except KeyError:
         # Nobody asks for the rule under this reading, or for the clause.
         return None
+    found: tuple[Mapping[str, object], Mapping[str, object]]
     try:
         if part.course is None:
-            clauses, criteria = at_entry(kb.prepare(case.record, part, as_of=case.as_of))
-            return clauses, criteria
-        as_of = case.as_of or last_day(case.record)
-        prepared = kb.prepare(case.record, part, as_of=as_of)
-        return in_treatment(prepared, kb.prepare(case.record, trial))
+            found = at_entry(kb.prepare(case.record, part, as_of=case.as_of))
+        else:
+            as_of = case.as_of or last_day(case.record)
+            prepared = kb.prepare(case.record, part, as_of=as_of)
+            found = in_treatment(prepared, kb.prepare(case.record, trial))
     except InputError:
         return None
+    return {(n, iri): outcome for n, table in enumerate(found) for iri, outcome in table.items()}
 
 
 def _unproven(switch: Switch) -> Finding:

@@ -47,12 +47,20 @@ _LOCAL = frozenset(
 _TELLING = frozenset(
     str(SARC[n])
     for n in (
-        "TimelineTrack",
-        "DesignFact",
-        "StatusStatement",
-        "SourceRecord",
         "Ambiguity",
+        "DefinitionRule",
+        "DesignFact",
+        "Endpoint",
+        "Extraction",
         "Reading",
+        "SourceRecord",
+        "Sponsor",
+        "StatusStatement",
+        "StudyArm",
+        "StudyIntervention",
+        "StudySite",
+        "TimelineTrack",
+        "Trial",
     )
 )
 """What bears on no outcome."""

@@ -10,7 +10,7 @@ from sarc_kb.assessment import Outcome, TreatmentOutcome
 from sarc_kb.diff.compare import Comparison, Side, compare
 from sarc_kb.diff.model import CohortDiff, Difference, Flip, RuleChange, TrialDiff
 from sarc_kb.diff.witness import with_witnesses
-from sarc_kb.errors import EngineError, InputError
+from sarc_kb.errors import EngineError, Finding, InputError
 from sarc_kb.facts import PatientRecord
 from sarc_kb.judging import Circumstances, Standing, stand
 from sarc_kb.kb import KnowledgeBase
@@ -62,8 +62,10 @@ def _trial(
         return TrialDiff(name, "added")
     if name not in new.trial_folders:
         return TrialDiff(name, "removed")
-    sides = [Side(kb, name, kb.compile(name)) for kb in (old, new)]
-    found = compare(*sides)
+    one, other = (Side(kb, name, kb.compile(name)) for kb in (old, new))
+    # Of one content nothing differs.
+    same = old.info.sha256 == new.info.sha256
+    found = Comparison(one, other) if same else compare(one, other)
     rules: list[RuleChange] = []
     looked_at = 0
     if found.rules or found.things:
@@ -91,6 +93,8 @@ def _cohort(c: Comparison, cohort: Records, given: Circumstances) -> CohortDiff:
         ]
         record = pair[1] or pair[0]
         assert record is not None
+        if pair[0] is not None and pair[1] is not None and pair[0].patient != pair[1].patient:
+            raise _mixed_up(pair[0], pair[1])
         told = [s.verdict.value if s else "error" for s in standings]
         lost += standings[0] is None and standings[1] is None
         counts[told[0], told[1]] += 1
@@ -100,6 +104,19 @@ def _cohort(c: Comparison, cohort: Records, given: Circumstances) -> CohortDiff:
             flips.append(Flip(record.label, told[0], told[1], courses[0], courses[1], rules))
     return CohortDiff(
         patients, lost, tuple((*pair, n) for pair, n in sorted(counts.items())), tuple(flips)
+    )
+
+
+def _mixed_up(one: PatientRecord, other: PatientRecord) -> InputError:
+    return InputError(
+        Finding(
+            "DATA090",
+            "error",
+            other.origin,
+            f"patient {one.label} by the old rules, {other.label} by the new at the same place",
+            "one patient would be held against another",
+            "compare on a source that both read alike, such as a facts table",
+        )
     )
 
 
