@@ -139,7 +139,7 @@ def _outcomes(kb: KnowledgeBase, case: Case, trial: Trial) -> dict[object, objec
     except KeyError:
         # Nobody asks for the rule under this reading, or for the clause.
         return None
-    found: tuple[Mapping[str, object], Mapping[str, object]]
+    found: Iterable[Mapping[str, object]]
     try:
         if part.course is None:
             found = at_entry(kb.prepare(case.record, part, as_of=case.as_of))
