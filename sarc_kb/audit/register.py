@@ -139,17 +139,17 @@ def _outcomes(kb: KnowledgeBase, case: Case, trial: Trial) -> dict[object, objec
     except KeyError:
         # Nobody asks for the rule under this reading, or for the clause.
         return None
-    found: Iterable[Mapping[str, object]]
+    tables: tuple[Mapping[str, object], Mapping[str, object]]
     try:
         if part.course is None:
-            found = at_entry(kb.prepare(case.record, part, as_of=case.as_of))
+            tables = at_entry(kb.prepare(case.record, part, as_of=case.as_of))
         else:
             as_of = case.as_of or last_day(case.record)
             prepared = kb.prepare(case.record, part, as_of=as_of)
-            found = in_treatment(prepared, kb.prepare(case.record, trial))
+            tables = in_treatment(prepared, kb.prepare(case.record, trial))
     except InputError:
         return None
-    return {(n, iri): outcome for n, table in enumerate(found) for iri, outcome in table.items()}
+    return {(n, iri): outcome for n in (0, 1) for iri, outcome in tables[n].items()}
 
 
 def _unproven(switch: Switch) -> Finding:
