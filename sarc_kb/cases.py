@@ -6,7 +6,7 @@ A case lies beside the rule it proves (`*.cases.ttl`) and was written from the s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,17 +56,26 @@ class Case:
     path: Path
 
 
-def load_cases(folder: Path, axes: frozenset[str]) -> list[Case]:
-    """Return every case below ``folder``, ordered by id."""
+def load_cases(
+    folder: Path, axes: frozenset[str], *, about: Collection[str] | None = None
+) -> list[Case]:
+    """Return every case below ``folder``, ordered by id; ``about``: those about these rules alone,
+    named by their IRIs."""
+    names = None if about is None else {local_name(rule) for rule in about}
     registers = Graph()
     for path in sorted(folder.rglob("ambiguities.ttl")):
         registers.parse(path, format="turtle")
     found: list[Case] = []
     for path in sorted(folder.rglob("*.cases.ttl")):
-        graph = Graph().parse(path, format="turtle")
+        text = path.read_text(encoding="utf-8")
+        # Reading a file takes its time; one that names no such rule has no such case.
+        if names is not None and not any(name in text for name in names):
+            continue
+        graph = Graph().parse(data=text, format="turtle")
         found += [
             _case(graph, registers, node, path, axes)
             for node in graph.subjects(RDF.type, SARC.BoundaryCase)
+            if about is None or str(graph.value(node, SARC.forRule)) in about
         ]
     return sorted(found, key=lambda c: c.id)
 

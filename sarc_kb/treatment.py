@@ -118,7 +118,7 @@ def assess_treatment(
     )
     return TreatmentAssessment(
         as_of=iso(prepared.as_of),
-        conclusion=_conclusion(results),
+        conclusion=concluded(r.outcome for r in results),
         rules=results,
         timeline=_timeline(prepared, results),
         anchors=anchors,
@@ -142,8 +142,9 @@ def outcomes_at_entry(at_entry: Prepared, rules: Iterable[Criterion]) -> dict[st
     return found
 
 
-def _conclusion(results: Iterable[TreatmentResult]) -> Conclusion:
-    found = {r.outcome for r in results}
+def concluded(outcomes: Iterable[TreatmentOutcome]) -> Conclusion:
+    """Return what the outcomes of all treatment rules come to together."""
+    found = set(outcomes)
     for outcome, conclusion in (
         (TreatmentOutcome.VIOLATION, Conclusion.VIOLATION),
         (_OPEN, Conclusion.UNDETERMINED),

@@ -174,10 +174,12 @@ def build_parser() -> argparse.ArgumentParser:
     checklist.add_argument("--format", choices=("text", "fhir", "json"), default="text")
     checklist.add_argument("--output", "-o", metavar="FILE")
 
-    from sarc_kb.cli import audit, screen
+    from sarc_kb.cli import audit, diff, readings, screen
 
     screen.add_parser(commands)
     audit.add_parser(commands)
+    diff.add_parser(commands)
+    readings.add_parser(commands)
 
     completion = commands.add_parser("completion", help="print a shell completion script")
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
@@ -903,8 +905,22 @@ def _audit(options: argparse.Namespace) -> int:
     return audit.run(options)
 
 
+def _diff(options: argparse.Namespace) -> int:
+    from sarc_kb.cli import diff
+
+    return diff.run(options)
+
+
+def _readings(options: argparse.Namespace) -> int:
+    from sarc_kb.cli import readings
+
+    return readings.run(options)
+
+
 _COMMANDS = {
     "audit": _audit,
+    "diff": _diff,
+    "readings": _readings,
     "validate": _validate,
     "screen": _screen,
     "rules": _rules,

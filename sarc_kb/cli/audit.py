@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SECTIONS: dict[str, str] = {
     "source": "is every word of the record accounted for, and what does another version change",
     "agreement": "the engines on the boundary cases",
+    "register": "the register of ambiguities, its readings and what they change",
 }
 """The parts, in the order in which they are told, and what each is about; a part is the module of
 its name in `sarc_kb.audit`."""
