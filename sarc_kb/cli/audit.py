@@ -14,7 +14,9 @@ from sarc_kb.errors import Finding, UsageError
 if TYPE_CHECKING:
     from sarc_kb.audit.section import Section
 
-SECTIONS: dict[str, str] = {}
+SECTIONS: dict[str, str] = {
+    "logic": "what can be met, what follows, what conflicts (extra audit)",
+}
 """The parts, in the order in which they are told, and what each is about; a part is the module of
 its name in `sarc_kb.audit`."""
 
