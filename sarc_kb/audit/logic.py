@@ -517,16 +517,61 @@ class Study:
                 break
 
     def _conflicts(self) -> Iterator[Told]:
-        """Yield pairs of criteria with a fact that the one needs and that fails the other."""
+        """Yield pairs of an inclusion and another criterion with a fact that the one needs and that
+        fails the other: by what it says, or only because windows are counted from its date."""
         for one, other in permutations(filter(self._alive, self.wholes), 2):
-            for number in sorted(self.share(one, other)):
-                told = self._conflict(one, other, number)
-                if told is not None:
-                    yield told
+            if one.criterion.kind != "inclusion":
+                continue
+            shared = sorted(self.share(one, other))
+            for kind, level in (("conflict", AT_ENTRY), ("conflict-of-dates", ALWAYS)):
+                found = [c for n in shared if (c := self._conflict(one, other, n, level))]
+                if found:
+                    yield self._in_conflict(one, other, kind, found)
+                    break
 
-    def _conflict(self, one: Unit, other: Unit, number: int) -> Told | None:
-        """Return the conflict about facts of one family: with the fact the first passes and the
-        second fails, without it the first does not pass and the second does not fail."""
+    def _in_conflict(
+        self, one: Unit, other: Unit, kind: str, found: Sequence[list[tuple[str, Witness | None]]]
+    ) -> Told:
+        whom = "; ".join(dict.fromkeys(text for shows in found for text, _ in shows))
+        what = f"{one.id} ({one.label}) pass and {other.id} ({other.label}) fail"
+        by_date = kind == "conflict-of-dates"
+        text = f"one fact makes {what}"
+        if by_date:
+            text = f"the date of one fact, which windows are counted from, makes {what}"
+        return Told(
+            kind,
+            "info",
+            "LOGIC021" if by_date else "LOGIC020",
+            (one.id, other.id),
+            f"{text}: {whom}",
+            "who has such a fact is not eligible with it, and not without it",
+            "nothing, if the protocol means it",
+            _kept(
+                (f"passes {one.id} and fails {other.id}, by: {text}", witness)
+                for shows in found
+                for text, witness in shows
+            ),
+            self._register(one, other),
+            details=(f"windows counted from: {self._counted_from(one, other)}",) if by_date else (),
+        )
+
+    def _counted_from(self, *units: Unit) -> str:
+        """Return the anchors, entry apart, of the windows that criteria look into."""
+        anchors = {
+            self.trial.windows[role.window].anchor
+            for unit in units
+            for iri in unit.criterion.clauses
+            for role in (self.trial.clauses[iri].role,)
+            if role is not None and role.window in self.trial.windows
+        }
+        moved = sorted(a for a in anchors if a in self.trial.anchors and self.trial.anchors[a])
+        return ", ".join(self.trial.label(a, self.terms) for a in moved) or "other dates"
+
+    def _conflict(
+        self, one: Unit, other: Unit, number: int, level: int
+    ) -> list[tuple[str, Witness | None]]:
+        """Return kinds of facts of one family, some with a record: with the fact the first passes
+        and the second fails, without it the first does not pass and the second does not fail."""
         family = next(f for f in self.worlds.families if f.number == number)
         slot = family.slots[0]
         rename, copies = self._without_one(number)
@@ -537,36 +582,27 @@ class Study:
             *copies,
             self.z3.Not(self.z3.substitute(self.passes(one), *rename)),
             self.z3.Not(self.z3.substitute(self.fails(other), *rename)),
+            *self.suppositions[level],
+            *(self.z3.substitute(s, *rename) for s in self.suppositions[level]),
         )
         about = self.reads(one, other)
-        whom: list[str] = []
-        shows: list[tuple[str, Witness]] = []
+        shows: dict[str, Witness | None] = {}
         blocked: list[Formula] = []
         for _ in range(KINDS):
-            witness = self.shown(*sides, *blocked, about=about)
+            model = self.ask(*sides, *blocked, about=about)
+            if model is None or model is _UNDECIDED:
+                break
+            witness = None
+            # Records that differ in the dated fact alone show no more than one of them.
+            if not shows or level != ALWAYS:
+                witness = self.shown(*sides, *blocked, about=about)
             if witness is None:
-                break
-            fact = next(f for f in witness.record.facts if f.id == slot.name)
-            text = self._kind_of_fact(fact)
-            if text in whom:
-                break
-            whom.append(text)
-            shows.append((f"passes {one.id} by it and fails {other.id}", witness))
+                fact = self.writer.fact(slot, model)
+            else:
+                fact = next(f for f in witness.record.facts if f.id == slot.name)
+            shows.setdefault(self._kind_of_fact(fact), witness)
             blocked.append(self._other_kind(slot, fact))
-        if not shows:
-            return None
-        return Told(
-            "conflict",
-            "info",
-            "LOGIC020",
-            (one.id, other.id),
-            f"one fact makes {one.id} ({one.label}) pass and {other.id} ({other.label}) fail: "
-            + "; ".join(whom),
-            "who has it is never eligible by it",
-            "nothing, if the protocol means it",
-            tuple(shows),
-            self._register(one, other),
-        )
+        return list(shows.items())
 
     def _without_one(self, number: int) -> tuple[list[tuple[Formula, Formula]], list[Formula]]:
         """Return names for everything defined as it is without the first fact of a family, and
@@ -612,51 +648,53 @@ class Study:
         return _listed(names, " or ")
 
     # -- the ontology's side -----------------------------------------------------------------------
-    def _same_thing(self) -> Iterator[tuple[Unit, Unit, Clause, Clause]]:
-        """Yield pairs of clauses of two criteria, an inclusion and an exclusion, that look at the
-        coded value of one thing."""
-        valued = [
-            (unit, c)
-            for unit in self.units
-            if (c := unit.clause or self.trial.clauses.get(unit.iri)) is not None
-            and c.role is not None
-            and c.role.accepted != ANY
-            and c.component in ("latest", "some")
-        ]
-        for (one, a), (other, b) in permutations(valued, 2):
+    def _same_thing(self) -> Iterator[tuple[Unit, list[Clause], Unit, Clause]]:
+        """Yield an inclusion with those of its clauses that look at the coded value of one thing,
+        and an exclusion with a clause that looks at it too."""
+        valued: list[tuple[Unit, str, list[Clause]]] = []
+        for whole in self.wholes:
+            things: dict[str, list[Clause]] = {}
+            for clause in (self.trial.clauses[iri] for iri in whole.criterion.clauses):
+                role = clause.role
+                if role and role.accepted != ANY and clause.component in ("latest", "some"):
+                    things.setdefault(role.concept_set, []).append(clause)
+            valued += [(whole, thing, clauses) for thing, clauses in things.items()]
+        for (one, thing, mine), (other, same, others) in permutations(valued, 2):
             kinds = (one.criterion.kind, other.criterion.kind)
-            assert a.role is not None
-            assert b.role is not None
-            if kinds == ("inclusion", "exclusion") and a.role.concept_set == b.role.concept_set:
-                yield one, other, a, b
+            if kinds == ("inclusion", "exclusion") and thing == same:
+                for clause in others:
+                    yield one, mine, other, clause
 
-    def _values(self, a: Clause, b: Clause, degrees: tuple[int, int]) -> list[str]:
-        """Return the terms with these degrees in the values that two clauses accept, the most
-        general ones."""
-        assert a.role is not None
-        assert b.role is not None
-        concerned = {
-            t
-            for c in (a.role.accepted, b.role.accepted)
-            for m in self.trial.set_of(c).members
-            for t in self.terms.down(m)
-        }
-        found = {
-            t
+    def _values(self, mine: Sequence[Clause], other: Clause) -> dict[str, tuple[int, int]]:
+        """Return the degree to which terms are among the values that all of some clauses accept,
+        and among those that another one accepts."""
+        sets = [c.role.accepted for c in (*mine, other) if c.role is not None]
+        concerned = sorted(
+            {t for s in sets for m in self.trial.set_of(s).members for t in self.terms.down(m)}
+        )
+        return {
+            t: (
+                min(self.worlds.degree(t, s) for s in sets[:-1]),
+                self.worlds.degree(t, sets[-1]),
+            )
             for t in concerned
-            if (self.worlds.degree(t, a.role.accepted), self.worlds.degree(t, b.role.accepted))
-            == degrees
         }
+
+    def _tops(self, terms: Iterable[str]) -> list[str]:
+        """Return the most general of some terms, those with most below them first."""
+        found = set(terms)
         tops = [t for t in found if not (self.terms.up(t) - {t}) & found]
         return sorted(tops, key=lambda t: (-len(self.terms.down(t)), t))
 
     def _in_and_out(self) -> Iterator[Told]:
-        for one, other, a, b in self._same_thing():
-            terms = self._values(a, b, (2, 0))
+        for one, mine, other, clause in self._same_thing():
+            found = self._values(mine, clause).items()
+            terms = self._tops(t for t, degrees in found if degrees == (2, 0))
             if not terms:
                 continue
             names = [self.trial.label(t, self.terms) for t in terms]
-            expected = {a.id: Outcome.PASS, b.id: Outcome.FAIL}
+            expected = {c.id: Outcome.PASS for c in mine if c.component == "latest"}
+            witness = self._valued(mine, clause, terms[0], expected | {clause.id: Outcome.FAIL})
             yield Told(
                 "in-scope-and-excluded",
                 "info",
@@ -665,25 +703,28 @@ class Study:
                 f"in scope of {one.id} and excluded by {other.id}: {_listed(names, ', ')}",
                 "the exclusion decides: who fails one criterion is not eligible",
                 "nothing, if the register says so",
-                ((f"passes {a.id}, fails {b.id}", self._valued(a, b, terms[0], expected)),),
+                ((f"passes {one.id} in this, fails {other.id}", witness),),
                 self._register(one, other),
-                details=tuple(self._chain(t, a) for t in terms),
+                details=tuple(self._chain(t, mine[0]) for t in terms),
             )
 
     def _general(self) -> Iterator[Told]:
-        for one, other, a, b in self._same_thing():
-            terms = self._values(a, b, (1, 1))
+        for one, mine, other, clause in self._same_thing():
+            found = self._values(mine, clause).items()
+            terms = [t for t, degrees in found if degrees == (1, 1)]
             if not terms:
                 continue
-            below = [t for t in sorted(self._open(a, b)) if t not in terms]
-            names = [self.trial.label(t, self.terms) for t in (*terms, *below)]
+            # The most telling ones: what is just above the border between in and out.
+            terms.sort(key=lambda t: (len(self.terms.down(t)), t))
+            names = [self.trial.label(t, self.terms) for t in terms]
             codes = [
                 self.terms.code_text(code)
                 for code, rows in sorted(self.terms.mappings.items())
-                if any(term in {*terms, *below} for term, _ in rows)
+                if any(term in terms for term, _ in rows)
             ]
-            expected = {a.id: Outcome.UNDETERMINED, b.id: Outcome.UNDETERMINED}
-            chosen = min((*terms, *below), key=lambda t: (len(self.terms.down(t)), t))
+            open_ = [c for c in (*mine, clause) if self._opens(c, terms[0])]
+            expected = {c.id: Outcome.UNDETERMINED for c in open_ if c.component == "latest"}
+            witness = self._valued(mine, clause, terms[0], expected)
             yield Told(
                 "open-for-both",
                 "info",
@@ -693,21 +734,12 @@ class Study:
                 + (f"; {len(codes)} codes say no more, such as {codes[0]}" if codes else ""),
                 "what is so recorded may be in scope or excluded: both criteria stay open",
                 "nothing; the record has to say it more exactly",
-                ((f"leaves {a.id} and {b.id} open", self._valued(a, b, chosen, expected)),),
+                ((f"leaves {one.id} and {other.id} open", witness),),
                 self._register(one, other),
             )
 
-    def _open(self, a: Clause, b: Clause) -> set[str]:
-        assert a.role is not None
-        assert b.role is not None
-        top = self._values(a, b, (1, 1))
-        return {
-            t
-            for above in top
-            for t in self.terms.down(above)
-            if self.worlds.degree(t, a.role.accepted) == 1
-            and self.worlds.degree(t, b.role.accepted) == 1
-        }
+    def _opens(self, clause: Clause, term: str) -> bool:
+        return clause.role is not None and self.worlds.degree(term, clause.role.accepted) == 1
 
     def _chain(self, term: str, clause: Clause) -> str:
         """Return how the ontology puts a term in the values that a clause accepts."""
@@ -728,15 +760,16 @@ class Study:
                     queue.append(str(above))
         return f"{self.terms.label(term)}, by the reasoner"
 
-    def _valued(self, a: Clause, b: Clause, value: str, expected: dict[str, Outcome]) -> Witness:
-        """Return the record of one fact with a value, and all that both clauses ask of it beside."""
+    def _valued(
+        self, mine: Sequence[Clause], other: Clause, value: str, expected: dict[str, Outcome]
+    ) -> Witness:
+        """Return the record of one fact with a value, and all that the clauses ask of it beside."""
         from sarc_kb.audit.witness import Witness, day_of
 
-        assert a.role is not None
+        assert other.role is not None
         axes: dict[str, str] = {}
-        for clause in (a, b):
-            assert clause.role is not None
-            if clause.role.qualifier == ANY:
+        for clause in (*mine, other):
+            if clause.role is None or clause.role.qualifier == ANY:
                 continue
             for required in self.trial.qualifiers[clause.role.qualifier].requires:
                 if required.among is not None:
@@ -746,7 +779,7 @@ class Study:
         day = day_of(0)
         fact = Fact(
             id="value",
-            concepts=(min(self.trial.set_of(a.role.concept_set).members),),
+            concepts=(min(self.trial.set_of(other.role.concept_set).members),),
             value_concepts=(value,),
             start=day,
             end=day,
@@ -758,7 +791,7 @@ class Study:
 
     # -- what a finding rests on -------------------------------------------------------------------
     def _register(self, *units: Unit) -> tuple[str, ...]:
-        """Return the entries of the register that two rules share, else those of either."""
+        """Return the entries of the register that two rules share, else those of the last one."""
         entries = []
         for unit in units:
             clauses = [unit.iri] if unit.clause is not None else list(unit.criterion.clauses)
@@ -767,7 +800,7 @@ class Study:
                 texts.append(unit.criterion.text)
             entries.append({r for text in texts for r in text.resolves})
         shared = set.intersection(*entries) if entries else set()
-        chosen = shared or set().union(*entries)
+        chosen = shared or entries[-1]
         by_id = {a.id: a for a in self.trial.ambiguities}
         return tuple(f"{r}: {by_id[r].label}" if r in by_id else r for r in sorted(chosen))
 
@@ -904,6 +937,7 @@ _HEADINGS = (
     ("never-decides", "Never decide alone"),
     ("closed-way", "Ways that another criterion closes"),
     ("conflict", "One fact for and against"),
+    ("conflict-of-dates", "One date for and against"),
     ("in-scope-and-excluded", "In scope and excluded, by the ontology"),
     ("open-for-both", "Too general to be in or out"),
     ("reachable", "Shown to happen"),
@@ -924,7 +958,8 @@ def _section(
             else f"{bad} that cannot be met or cannot fail"
         )
         + f"; {count['implied'] + count['implied-by-all']} implied, {count['duplicate']} doubled,"
-        f" {count['conflict']} pairs in conflict over a fact; {study.confirmed} records,"
+        f" {count['conflict']} pairs in conflict over a fact, {count['conflict-of-dates']} over a date;"
+        f" {study.confirmed} records,"
         + (
             f" {len(faults)} faults in confirming them"
             if faults

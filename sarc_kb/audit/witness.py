@@ -52,9 +52,7 @@ class Witness:
     def lines(self, trial: Trial, worlds: Worlds) -> tuple[str, ...]:
         """Return its facts as people read them; what is stated to be complete is left out."""
         return tuple(
-            fact_text(fact, trial, worlds)
-            for fact in self.record.facts
-            if fact.kind != _STATEMENT
+            fact_text(fact, trial, worlds) for fact in self.record.facts if fact.kind != _STATEMENT
         )
 
 
@@ -109,7 +107,7 @@ class Writer:
             for slot in family.slots
             if _true(model, slot.there)
         ]
-        facts = [self._fact(slot, model) for slot in held]
+        facts = [self.fact(slot, model) for slot in held]
         expected: dict[str, Outcome] = {}
         for clause in self.trial.clauses.values():
             outcome = self._outcome(clause.iri, model)
@@ -162,7 +160,8 @@ class Writer:
             performer="investigator",
         )
 
-    def _fact(self, slot: Thing, model: z3.ModelRef) -> Fact:
+    def fact(self, slot: Thing, model: z3.ModelRef) -> Fact:
+        """Return what a slot holds in a model."""
         concept = chosen(slot.concept.terms, slot.concept.variable, model)
         assert concept is not None
         values: tuple[str, ...] = ()

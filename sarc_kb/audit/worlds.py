@@ -607,9 +607,7 @@ class Worlds:
         inside = self.in_set(thing, role.concept_set)
         if z3.is_false(inside[0]):
             return inside
-        return _both(
-            inside, self.within(thing, role.window), self.qualified(thing, role.qualifier)
-        )
+        return _both(inside, self.within(thing, role.window), self.qualified(thing, role.qualifier))
 
     def matches(self, thing: Thing, role: Role) -> Degree:
         return _both(
@@ -674,7 +672,9 @@ class Worlds:
                 ]
         if attempt.pick == "agreementOf":
             for one, other in pairwise(candidates):
-                self.definitions.append(z3.Implies(_and(one.found, other.found), one.day == other.day))
+                self.definitions.append(
+                    z3.Implies(_and(one.found, other.found), one.day == other.day)
+                )
         later = attempt.pick.startswith("latest")
         found = _nowhere()
         for one in candidates:
@@ -794,7 +794,7 @@ class Worlds:
             if rule.from_anchor is None or rule.to_anchor is None:
                 continue
             one, other = self.anchor(rule.from_anchor), self.anchor(rule.to_anchor)
-            scale = 10 ** 6
+            scale = 10**6
             if rule.measured_in == str(SARC.CompletedYears):
                 low = high = _years(one.day)
             elif rule.measured_in == str(SARC.Minutes):
@@ -1084,9 +1084,7 @@ def _years(day: Formula) -> Formula:
     return _pieces(day, days, lambda d: completed_years(ENTRY + d, ENTRY), False)
 
 
-def _pieces(
-    day: Formula, days: Sequence[int], of: Callable[[int], int], minus: bool
-) -> Formula:
+def _pieces(day: Formula, days: Sequence[int], of: Callable[[int], int], minus: bool) -> Formula:
     """Return a function of a day that is constant over stretches as a chain of choices, or the day
     less that function."""
     last = of(days[-1])
