@@ -239,7 +239,7 @@ class Study:
         found += self._conflicts()
         found += self._in_and_out()
         found += self._general()
-        found += self._coverage(found)
+        found += self._coverage()
         return found
 
     def _alone(self) -> Iterator[Told]:
@@ -564,7 +564,7 @@ class Study:
             for role in (self.trial.clauses[iri].role,)
             if role is not None and role.window in self.trial.windows
         }
-        moved = sorted(a for a in anchors if a in self.trial.anchors and self.trial.anchors[a])
+        moved = sorted(a for a in anchors if self.trial.anchors.get(a))
         return ", ".join(self.trial.label(a, self.terms) for a in moved) or "other dates"
 
     def _conflict(
@@ -805,7 +805,7 @@ class Study:
         return tuple(f"{r}: {by_id[r].label}" if r in by_id else r for r in sorted(chosen))
 
     # -- records that show that everything can happen ------------------------------------------------
-    def _coverage(self, told: Iterable[Told]) -> Iterator[Told]:
+    def _coverage(self) -> Iterator[Told]:
         """Yield records that together pass and fail every clause and criterion that can."""
         wanted = {
             f"{unit.id} {how}": formula
@@ -908,8 +908,10 @@ def _listed(names: Sequence[str], comma: str) -> str:
 
 def _reasoned(kb: KnowledgeBase) -> list[Finding]:
     """Return what the reasoner says of the ontology, as ``make ontology-check`` asks it."""
-    command = [sys.executable, "-m", "sarc_kb.ontology_build", "--check"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "sarc_kb.ontology_build", "--check", "--ontology"]
+    done = subprocess.run(  # noqa: S603 - this program's own check, no text from outside
+        [*command, str(kb.root / "ontology")], capture_output=True, text=True, check=False
+    )
     if not done.returncode:
         return []
     said = (done.stderr or done.stdout).strip().splitlines()

@@ -216,7 +216,7 @@ def _whole(model: z3.ModelRef, number: Formula) -> int:
 
 
 def _true(model: z3.ModelRef, formula: Formula) -> bool:
-    return z3.is_true(model.eval(formula, model_completion=True))
+    return bool(z3.is_true(model.eval(formula, model_completion=True)))
 
 
 class Judges:
@@ -237,7 +237,7 @@ class Judges:
 
     def differences(self, witnesses: Sequence[Witness]) -> list[tuple[str, str, str, str]]:
         """Return (witness, engine, what the world says, what the engine says) where they differ."""
-        found = []
+        found: list[tuple[str, str, str, str]] = []
         for witness in witnesses:
             said = self._by_shacl(witness.record)
             found += _apart(witness, self.shacl.name, said)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, partial
 from itertools import pairwise
 from typing import Any
 
@@ -201,6 +201,12 @@ class Worlds:
             self._degrees[key] = self.trial.set_of(iri).degree_of_term(term, self.terms)
         return self._degrees[key]
 
+    def _degree_in(self, iri: str, term: str) -> int:
+        return self.degree(term, iri)
+
+    def _degree_out(self, iri: str, term: str) -> int:
+        return 2 - self.degree(term, iri)
+
     def _gather(self) -> None:
         """Find the sets that something reads: clauses, anchors of their windows, derivations."""
         self._sets: dict[str, None] = {}
@@ -235,21 +241,39 @@ class Worlds:
                 self._route(iri)
         more = True
         while more:
+            rules = [r for r in self._relevant() if r not in self._implications]
+            reached = self._concepts()
             more = False
-            concepts = self._concepts()
-            for rule in self.trial.derivations:
-                if rule.kind != "Implication" or rule in self._implications or not rule.gives:
-                    continue
-                source = {t for m in self.trial.set_of(rule.source).members for t in self._down(m)}
-                if source & concepts and any(self.degree(rule.gives, s) for s in self._read_sets()):
+            for rule in rules:
+                if reached & self._closure(rule.source):
                     self._add_implication(rule)
                     more = True
+
+    def _relevant(self) -> list[Derivation]:
+        """Return the implications that end in something which is read, over however many steps."""
+        wanted = {*self._read_sets(), *self._targets()}
+        rules = [d for d in self.trial.derivations if d.kind == "Implication" and d.gives]
+        found: list[Derivation] = []
+        more = True
+        while more:
+            more = False
+            for rule in rules:
+                if rule not in found and any(self.degree(rule.gives or "", s) for s in wanted):
+                    found.append(rule)
+                    wanted.add(rule.source)
+                    more = True
+        return found
+
+    def _closure(self, iri: str) -> set[str]:
+        return {t for m in self.trial.set_of(iri).members for t in self._down(m)}
 
     def _read_sets(self) -> set[str]:
         return {r.concept_set for c in self.trial.clauses.values() for r in roles_of(c)}
 
     def _concepts(self) -> set[str]:
-        return {t for s in self._sets for m in self.trial.set_of(s).members for t in self._down(m)}
+        """Return what can be on record, or follow from it."""
+        given = {d.gives for d in self._implications if d.gives}
+        return given.union(*(self._closure(s) for s in self._sets))
 
     def _route(self, iri: str) -> None:
         """Add what leads to a set that no record holds: implications and intervals."""
@@ -560,10 +584,10 @@ class Worlds:
                 continue
             if required.among is not None:
                 among = required.among
-                found = _both(found, choice.degree(lambda t, s=among: self.degree(t, s)))
+                found = _both(found, choice.degree(partial(self._degree_in, among)))
             if required.not_among is not None:
                 other = required.not_among
-                found = _both(found, choice.degree(lambda t, s=other: 2 - self.degree(t, s)))
+                found = _both(found, choice.degree(partial(self._degree_out, other)))
         return found
 
     def within(self, thing: Thing, iri: str) -> Degree:
@@ -583,7 +607,8 @@ class Worlds:
         if thing.number is None:
             return _TRUE, _FALSE
         low, high = thing.number
-        possible, certain = [], []
+        possible: list[Formula] = []
+        certain: list[Formula] = []
         for bound, above, strict in (
             (bounds.at_least, True, False),
             (bounds.more_than, True, True),
@@ -942,7 +967,7 @@ class Worlds:
         return found
 
     # -- what a formula speaks of ------------------------------------------------------------------
-    @lru_cache(maxsize=None)  # noqa: B019 - one audit, one set of worlds
+    @cache  # noqa: B019 - one audit, one set of worlds
     def reads(self, iri: str) -> frozenset[int]:
         """Return the families that a clause or join depends on."""
         return frozenset(self._reach(self._fold(iri)))
