@@ -135,6 +135,7 @@ class Study:
         self.solver.set("timeout", PATIENCE)
         self.solver.add(*self.worlds.rules)
         self.asked = 0
+        self.dead: set[str] = set()
         self._pool: list[tuple[int, int]] = []
         # A clause that is a criterion itself stands once, as the criterion.
         self.units: list[Unit] = []
