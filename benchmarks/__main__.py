@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import fhir, growth, patient, startup
+from benchmarks import cohort, fhir, growth, patient, startup
 from benchmarks.common import machine
 
-ALL = {"patient": patient.main, "startup": startup.main, "growth": growth.main, "fhir": fhir.main}
+ALL = {
+    "patient": patient.main,
+    "startup": startup.main,
+    "growth": growth.main,
+    "fhir": fhir.main,
+    "cohort": cohort.main,
+}
 
 
 def run(names: list[str]) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
 from itertools import chain
@@ -471,41 +471,42 @@ class KnowledgeBase:
         problems = [*self.added_findings, *problems]
         return AssessmentSet(self.info, tuple(assessments), tuple(problems))
 
-    def reading_terms(self, trial: Trial) -> ReadingTerms:
-        """Return what the readers of patient data need to know of this knowledge base."""
-        names = {q.link_id: q.iri for q in trial.questions}
-        names |= {c.id: c.iri for c in trial.criteria} | {
-            c.id: c.iri for c in trial.clauses.values()
-        }
+    def reading_terms(self, *trials: Trial) -> ReadingTerms:
+        """Return what the readers of patient data need to know of this knowledge base.
+
+        Of several trials, an id that they use for different rules names none of them.
+        """
         return ReadingTerms(
             self.terms.axes,
             FhirTerms(
                 systems=self.terms.code_systems,
-                questions=names,
-                study_ids={trial.id: trial.iri},
+                questions=_agreed(_rule_names(trial) for trial in trials),
+                study_ids={trial.id: trial.iri for trial in trials},
                 term=lambda name: str(SARC[name]),
                 names=self.terms.names_without_code(str(SARC.MedicationUse)),
                 means=cache(self.terms.meaning),
                 axes=self.terms.axes,
-                absences=frozenset(d.source for d in trial.derivations if d.kind == "Settling"),
+                absences=frozenset(
+                    d.source for t in trials for d in t.derivations if d.kind == "Settling"
+                ),
             ),
         )
 
-    def omop_terms(self, trial: Trial) -> OmopTerms:
+    def omop_terms(self, *trials: Trial) -> OmopTerms:
         """Return what the reader of OMOP sources needs to know of this knowledge base."""
-        fhir = self.reading_terms(trial).fhir
+        fhir = self.reading_terms(*trials).fhir
         return OmopTerms(
             vocabularies=self.terms.omop_vocabularies,
             mappings=self.terms.mappings,
             sites=self.terms.sites,
             known=self.terms.ancestors.keys(),
             kinds=self.terms.kinds,
-            axes=trial.axes_of_terms(self.terms),
+            axes=_agreed(trial.axes_of_terms(self.terms) for trial in trials),
             result_of=self.terms.result_of,
             units=self.terms.spellings.keys(),
             questions={
                 **fhir.questions,
-                **{f"{trial.id}/{name}": iri for name, iri in fhir.questions.items()},
+                **{f"{t.id}/{name}": iri for t in trials for name, iri in _rule_names(t).items()},
             },
             studies=fhir.study_ids,
             term=cache(fhir.term),
@@ -514,7 +515,7 @@ class KnowledgeBase:
     def omop_records(
         self,
         source: str,
-        trial: Trial,
+        trials: Trial | Sequence[Trial],
         problems: list[Finding],
         *,
         persons: Iterable[str] = (),
@@ -525,7 +526,7 @@ class KnowledgeBase:
         ``persons``: their numbers; none: everybody.
         """
         named = tuple(dict.fromkeys(persons)) or None
-        terms = self.omop_terms(trial)
+        terms = self.omop_terms(*((trials,) if isinstance(trials, Trial) else trials))
         return read_omop(source, terms, problems, persons=named, schema=schema)
 
     # -- options -------------------------------------------------------------------------------
@@ -549,10 +550,7 @@ class KnowledgeBase:
         return tuple(found)
 
     def answers(self, trial: Trial, given: Mapping[str, str]) -> dict[str, str]:
-        names = {c.id: c.iri for c in trial.criteria} | {
-            c.id: c.iri for c in trial.clauses.values()
-        }
-        names |= {q.link_id: q.iri for q in trial.questions}
+        names = _rule_names(trial)
         words = {
             "true": SARC.Yes,
             "yes": SARC.Yes,
@@ -575,6 +573,22 @@ class KnowledgeBase:
                 )
             answers[names[name]] = str(words[word.lower()])
         return answers
+
+
+def _rule_names(trial: Trial) -> dict[str, str]:
+    """Return what an answer may call a question, criterion or clause, with its IRI."""
+    names = {q.link_id: q.iri for q in trial.questions}
+    names |= {c.id: c.iri for c in trial.criteria}
+    return names | {c.id: c.iri for c in trial.clauses.values()}
+
+
+def _agreed(found: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Return the pairs of all mappings, without the keys on which two of them differ."""
+    values: dict[str, set[str]] = {}
+    for mapping in found:
+        for key, value in mapping.items():
+            values.setdefault(key, set()).add(value)
+    return {key: of.pop() for key, of in values.items() if len(of) == 1}
 
 
 def bug_finding(record: PatientRecord, bug: Exception) -> Finding:

@@ -21,7 +21,7 @@ from sarc_kb.kb import KnowledgeBase
 from sarc_kb.prepare import Prepared
 from sarc_kb.rules import Trial
 from sarc_kb.treatment import has_begun, last_day, may_have_begun
-from tests.cohort_tables import Truth, cohort_of, differences, truth_of
+from tests.cohort_tables import Told, Truth, cohort_of, differences, told_of, truth_of
 
 SERVER = os.environ.get("SARC_KB_TEST_POSTGRES")
 PYSHACL_EACH = 10
@@ -84,8 +84,10 @@ def _by_shacl(
     return truth_of(prepared, frame, at_entry, outcomes)
 
 
-def held_together(found: Sequence[Judged], scratch: Path, engine: str = "duckdb") -> None:
-    """Assert that the cohort engine says of all patients what SHACL says of each."""
+def held_together(
+    found: Sequence[Judged], scratch: Path, engine: str = "duckdb"
+) -> dict[int, dict[str, Told]]:
+    """Assert that the cohort engine says of all patients what SHACL says of each; return that."""
     plan = shared().plan
     truths = {(j.pid, plan.names[0]): j.truths for j in found}
     server = SERVER if engine == "postgres" else None
@@ -93,5 +95,6 @@ def held_together(found: Sequence[Judged], scratch: Path, engine: str = "duckdb"
     backend, cohort = cohort_of(plan, rows, scratch, engine=engine, server=server)
     try:
         assert differences(truths, cohort) == []
+        return {pid: told for (pid, _), told in told_of(cohort).items()}
     finally:
         backend.close()

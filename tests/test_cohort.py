@@ -7,6 +7,7 @@ cohort engine is held against both.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,11 +19,12 @@ from sarc_kb.cohort.plan import Frame, Plan
 from sarc_kb.cohort.preparing import Settings, patient_rows
 from sarc_kb.cohort.rows import PatientRows, rows_of
 from sarc_kb.facts import PatientRecord
-from sarc_kb.kb import KnowledgeBase
+from sarc_kb.kb import KnowledgeBase, data_folder
 from sarc_kb.rules import Trial
 from sarc_kb.sources.read import read_sources
 from sarc_kb.treatment import has_begun, last_day, may_have_begun
 from tests.cohort_tables import Truth, cohort_of, differences, told_of, truth_of
+from tests.tiny_trial import build_tiny
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 SERVER = os.environ.get("SARC_KB_TEST_POSTGRES")
@@ -81,19 +83,22 @@ def example_rows(
     truths: dict[tuple[int, str], list[Truth]] = {}
     for pid, record in enumerate(records):
         rows.append((pid, patient_rows(kb, plan, record, Settings())))
-        truths[pid, trial.id] = truths_of(kb, trial, plan, record)
+        truths[pid, plan.names[0]] = truths_of(kb, trial, plan, record, plan.names[0])
     return rows, truths
 
 
-def truths_of(kb: KnowledgeBase, trial: Trial, plan: Plan, record: PatientRecord) -> list[Truth]:
-    """What the deciding facts say of both parts, prepared as `assess_record` prepares them."""
+def truths_of(
+    kb: KnowledgeBase, trial: Trial, plan: Plan, record: PatientRecord, name: str
+) -> list[Truth]:
+    """What the deciding facts say of all parts, prepared as `assess_record` prepares them."""
     found = []
-    for frame in frames_of(plan, trial.id):
+    for frame in frames_of(plan, name):
         at_entry = kb.prepare(record, trial)
         if not frame.is_treatment:
             found.append(truth_of(at_entry, frame))
         elif may_have_begun(record, trial, kb.terms):
-            course = kb.prepare(record, frame.part, as_of=last_day(record))
+            variant = frame.variants[frame.names.index(name)]
+            course = kb.prepare(record, variant, as_of=last_day(record))
             if has_begun(course):
                 found.append(truth_of(course, frame, at_entry))
     return found
@@ -152,3 +157,88 @@ def test_the_deciding_facts_decide(kb: KnowledgeBase, trial: Trial, tmp_path: Pa
             assert other != outcome or not sources & others, (pid, clause)
             checked["without"] += 1
     assert min(checked.values()) > 800
+
+
+# -- several trials ----------------------------------------------------------------------------
+RELAXED = (
+    {},
+    {"I07a:atLeast": "8.0"},
+    {"I07a:atLeast": "7.5", "I07d:atLeast": "50"},
+    {"I03:atLeast": "60", "I04a:moreThan": "9"},
+    {"T04a:atLeast": "10"},
+)
+
+
+def test_trials_that_differ_in_limits_share_everything_else(
+    kb: KnowledgeBase, tmp_path: Path
+) -> None:
+    trials = {str(n): kb.compile(relaxed=relaxed) for n, relaxed in enumerate(RELAXED)}
+    plan = Plan(trials)
+    assert [len(frame.variants) for frame in plan.frames] == [len(RELAXED)] * 2
+    # What no variant changes is one test: only the limits that differ are asked several times.
+    alone = Plan({"0": trials["0"]})
+    changed = {key.partition(":")[0] for relaxed in RELAXED for key in relaxed}
+    assert len(plan.tests) == len(alone.tests) + len(changed) * (len(RELAXED) - 1)
+    rows, truths = [], {}
+    for name, trial in trials.items():
+        own, found = example_rows(kb, trial, Plan({name: trial}))
+        rows = rows or own
+        truths |= {(pid, name): parts for (pid, _), parts in found.items()}
+    backend, cohort = cohort_of(plan, rows, tmp_path)
+    try:
+        assert differences(truths, cohort) == []
+        verdicts = {
+            name: cohort.counts(cohort.rows_of(name)[1], "verdict")  # type: ignore[index]
+            for name in trials
+        }
+    finally:
+        backend.close()
+    assert verdicts["1"] != verdicts["0"] != verdicts["3"]
+
+
+def test_two_trials_in_one_pass(tmp_path: Path) -> None:
+    """Another trial, with preparation and clauses of its own, beside the first."""
+    own = tmp_path / "kb"
+    build_tiny(tmp_path / "tiny")
+    for part in ("ontology", "shapes"):
+        shutil.copytree(data_folder() / part, own / part)
+    shutil.copytree(tmp_path / "tiny" / "shapes" / "trials" / "tiny", own / "shapes/trials/tiny")
+    kb = KnowledgeBase.load(own)
+    trials = {name: kb.compile(name) for name in kb.trial_folders}
+    assert len(trials) == 2
+    plan = Plan(trials)
+    records, _ = read_sources([EXAMPLES], kb.reading_terms(*trials.values()))
+    rows, truths = [], {}
+    for pid, record in enumerate(records):
+        rows.append((pid, patient_rows(kb, plan, record, Settings())))
+        truths |= {(pid, n): truths_of(kb, t, plan, record, n) for n, t in trials.items()}
+    backend, cohort = cohort_of(plan, rows, tmp_path)
+    try:
+        assert differences(truths, cohort) == []
+    finally:
+        backend.close()
+    assert {len(parts) for (_, name), parts in truths.items() if name == "TINY"} == {1}
+
+
+def test_patients_in_parts_are_the_same_patients(
+    kb: KnowledgeBase, trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of clauses are made for so many patients at a time; how many changes nothing."""
+    monkeypatch.setattr("sarc_kb.cohort.cohort.AT_ONCE", 7)
+    plan = Plan({trial.id: trial})
+    rows, _ = example_rows(kb, trial, plan)
+    backend, cohort = cohort_of(plan, rows, tmp_path)
+    try:
+        whole = list(cohort.dicts(cohort.clause_rows()))
+        parts = [list(cohort.dicts(part)) for part in cohort.clause_parts()]
+    finally:
+        backend.close()
+    assert len(parts) == -(-len(rows) // 7)
+
+    def told(found: list[dict[str, object]]) -> list[str]:
+        # Lists of sources have no order of their own before they are written.
+        return sorted(
+            str({k: sorted(v) if isinstance(v, list) else v for k, v in r.items()}) for r in found
+        )
+
+    assert told([row for part in parts for row in part]) == told(whole)

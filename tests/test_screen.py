@@ -255,7 +255,9 @@ def test_what_is_missing_is_named(screen: Screen, tmp_path: Path) -> None:
     assert "At least 0 and at most 2 are eligible." in run.out
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize(
+    "form", ["parquet", *(pytest.param(f, marks=pytest.mark.slow) for f in ("csv", "jsonl"))]
+)
 def test_the_same_bytes_with_any_number_of_workers(
     form: str, screen: Screen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -428,10 +430,11 @@ def test_a_place_that_takes_nothing(screen: Screen, six: Path, tmp_path: Path) -
     assert "USE020" in run.err
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
 def test_a_read_only_folder(screen: Screen, six: Path, tmp_path: Path) -> None:
+    # Not even the superuser makes a folder there.
+    place = "/proc/sarc-kb" if os.geteuid() == 0 else "locked/out"
     (tmp_path / "locked").mkdir(mode=0o500)
-    run = screen(six, output="locked/out")
+    run = screen(six, output=place)
     assert run.code == COULD_NOT
     assert "USE020" in run.err
 
@@ -463,10 +466,12 @@ def test_an_absent_extra_is_named(
     screen: Screen, six: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backends, "find_spec", lambda _: None)
-    run = screen(six, "--engine", "spark")
-    assert run.code == COULD_NOT
-    assert "USE043" in run.err
-    assert "Java 17" in run.err
+    server = ("--server", "postgresql://nobody@127.0.0.1:1/no")
+    for engine, told in (("spark", "Java 17"), ("postgres", "sarc-kb[omop]")):
+        run = screen(six, "--engine", engine, *server)
+        assert run.code == COULD_NOT
+        assert "USE043" in run.err
+        assert told in run.err
     for name in [n for n in sys.modules if n.startswith("sarc_kb.cohort")]:
         monkeypatch.delitem(sys.modules, name)
     for name in ("ibis", "pyarrow"):
@@ -630,10 +635,15 @@ def kept(screen: Screen, source: Path, *options: str) -> None:
     "options",
     [
         ["--complete", "conditions"],
-        ["--attest", "I02=true"],
-        ["--as-of", "2024-02-28"],
-        ["--entry-date", "2024-03-02"],
         ["--policy", "look-back=3"],
+        *(
+            pytest.param(options, marks=pytest.mark.slow)
+            for options in (
+                ["--attest", "I02=true"],
+                ["--as-of", "2024-02-28"],
+                ["--entry-date", "2024-03-02"],
+            )
+        ),
     ],
 )
 def test_resuming_with_other_options_is_refused(
@@ -685,8 +695,15 @@ def die_by_signal() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("die", [die_by_exit, die_by_signal])
-@pytest.mark.parametrize("victims", [("p0003",), ("p0000", "p0011", "p0012")])
+@pytest.mark.parametrize(
+    ("die", "victims"),
+    [
+        (die_by_exit, ("p0000", "p0011", "p0012")),
+        (die_by_signal, ("p0003",)),
+        pytest.param(die_by_exit, ("p0017",), marks=pytest.mark.slow),
+        pytest.param(die_by_signal, ("p0001", "p0002", "p0004", "p0008"), marks=pytest.mark.slow),
+    ],
+)
 def test_a_worker_that_dies_costs_one_patient(
     die: Callable[[], None],
     victims: tuple[str, ...],

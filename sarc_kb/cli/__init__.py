@@ -436,10 +436,10 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def records_of(
-    options: argparse.Namespace, kb: KnowledgeBase, trial: Trial
+    options: argparse.Namespace, kb: KnowledgeBase, *trials: Trial
 ) -> tuple[Iterable[PatientRecord], int, list[Finding]]:
-    """Return the patients of all sources, how many are expected (0: nobody knows before all are
-    read), and the findings of the run.
+    """Return the patients of all sources, as they are read for ``trials``, how many are expected
+    (0: nobody knows before all are read), and the findings of the run.
 
     The list of findings grows while the patients are read: what a source tells last is told too.
     """
@@ -447,12 +447,12 @@ def records_of(
 
     from sarc_kb.sources.read import read_sources
 
-    found, problems = read_sources([Path(f) for f in options.files], kb.reading_terms(trial))
+    found, problems = read_sources([Path(f) for f in options.files], kb.reading_terms(*trials))
     problems[:0] = kb.added_findings
     if not options.omop:
         return found, len(found), problems
     tables = kb.omop_records(
-        options.omop, trial, problems, persons=options.person, schema=options.omop_schema
+        options.omop, trials, problems, persons=options.person, schema=options.omop_schema
     )
     expected = len(found) + len(options.person) if options.person else 0
     return chain(found, tables), expected, problems
@@ -579,11 +579,14 @@ def _abandon_standard_output() -> None:
 
 
 class Progress:
-    """A line on standard error for runs somebody waits for; nothing off a terminal."""
+    """A line on standard error for runs somebody waits for; nothing off a terminal.
+
+    ``total`` 0: nobody knows how many there are.
+    """
 
     def __init__(self, total: int) -> None:
         self.total, self.done = total, 0
-        self.shown = total > 20 and sys.stderr.isatty()
+        self.shown = (total == 0 or total > 20) and sys.stderr.isatty()
 
     def __enter__(self) -> Progress:
         from time import monotonic
@@ -596,9 +599,11 @@ class Progress:
         self.done += count
         if self.shown and (self.done % 10 == 0 or count > 1 or self.done == self.total):
             rate = self.done / max(self.clock() - self.start, 1e-6)
-            left = (self.total - self.done) / rate
+            of, left = "", ""
+            if self.total:
+                of, left = f"/{self.total}", f", {(self.total - self.done) / rate:.0f} s left"
             print(
-                f"\r{self.done}/{self.total} patients, {rate:.0f} a second, {left:.0f} s left ",
+                f"\r{self.done}{of} patients, {rate:.0f} a second{left} ",
                 end="",
                 file=sys.stderr,
                 flush=True,

@@ -12,9 +12,11 @@ from sarc_kb import cli
 from sarc_kb.errors import Finding, UsageError
 
 if TYPE_CHECKING:
-    from sarc_kb.audit.section import Section
+    from sarc_kb.audit.section import Request, Section
+    from sarc_kb.kb import KnowledgeBase
 
 SECTIONS: dict[str, str] = {
+    "agreement": "the engines on the boundary cases",
     "logic": "what can be met, what follows, what conflicts (extra audit)",
 }
 """The parts, in the order in which they are told, and what each is about; a part is the module of
@@ -63,16 +65,30 @@ def run(options: argparse.Namespace) -> int:
     kb.trial_folder(trial)
     against = Path(options.against) if options.against else None
     request = Request(trial=trial, against=against, full=options.full)
-    found = [
-        import_module(f"sarc_kb.audit.{name}").audit(kb, request)
-        for name in options.section or SECTIONS
-    ]
+    found = [_part(name, kb, request) for name in options.section or SECTIONS]
     if options.format == "json":
         text = _as_json(trial, kb.info.sha256, found)
     else:
         text = _as_text(trial, found, verbose=options.verbose or bool(options.section))
     cli.write(text, options.output)
     return cli.PASS if all(section.passed for section in found) else cli.FAIL
+
+
+def _part(name: str, kb: KnowledgeBase, request: Request) -> Section:
+    try:
+        section: Section = import_module(f"sarc_kb.audit.{name}").audit(kb, request)
+    except ImportError as absent:
+        raise UsageError(
+            Finding(
+                "USE061",
+                "error",
+                f"audit {name}",
+                f"the package {absent.name} is not installed",
+                "this part needs an optional extra",
+                "install it with: pip install 'sarc-kb[audit,cohort]'",
+            )
+        ) from None
+    return section
 
 
 def _as_json(trial: str, sha256: str, found: list[Section]) -> str:

@@ -115,7 +115,6 @@ def run(options: argparse.Namespace) -> int:
             )
         )
     trials = {name: kb.engine(name, **set_here)[0] for name in names}
-    first = next(iter(trials.values()))
     complete = tuple(filter(None, options.complete.split(",")))
     kb.scopes(complete)
     attested = cli.pairs("--attest", options.attest)
@@ -148,7 +147,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         if options.explain is not None:
             return _explain(kb, names, set_here, options, problems)
-        return _to_folder(kb, trials, first, set_here, options, problems)
+        return _to_folder(kb, trials, set_here, options, problems)
     finally:
         for finding in problems:
             if finding.severity != "info":
@@ -158,7 +157,6 @@ def run(options: argparse.Namespace) -> int:
 def _to_folder(
     kb: KnowledgeBase,
     trials: Mapping[str, Trial],
-    first: Trial,
     set_here: Mapping[str, Mapping[str, str]],
     options: argparse.Namespace,
     problems: list[Finding],
@@ -186,7 +184,7 @@ def _to_folder(
             )
         )
     try:
-        _screen(kb, trials, first, set_here, options, problems)
+        _screen(kb, trials, set_here, options, problems)
     except ImportError as absent:
         raise UsageError(
             Finding(
@@ -213,7 +211,6 @@ def _trials(kb: KnowledgeBase, options: argparse.Namespace) -> list[str]:
 def _screen(
     kb: KnowledgeBase,
     trials: Mapping[str, Trial],
-    first: Trial,
     set_here: Mapping[str, Mapping[str, str]],
     options: argparse.Namespace,
     problems: list[Finding],
@@ -234,7 +231,7 @@ def _screen(
         horizon_days=options.horizon,
     )
     workers = options.workers or os.cpu_count() or 1
-    records, expected = _records(kb, first, options, problems)
+    records, expected = _records(kb, trials.values(), options, problems)
     given = {name: getattr(options, name) for name in _OPTIONS}
     if options.omop is not None:
         given["omop"] = re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1@", options.omop)
@@ -318,11 +315,14 @@ def _changes(
 
 
 def _records(
-    kb: KnowledgeBase, trial: Trial, options: argparse.Namespace, problems: list[Finding]
+    kb: KnowledgeBase,
+    trials: Iterable[Trial],
+    options: argparse.Namespace,
+    problems: list[Finding],
 ) -> tuple[Iterable[PatientRecord], int]:
     from sarc_kb.kb import with_entry_dates
 
-    records, expected, found = cli.records_of(options, kb, trial)
+    records, expected, found = cli.records_of(options, kb, *trials)
     # The list grows while patients are read; what was told is passed on at the end.
     dates = cli.entry_dates(options.entry_dates) if options.entry_dates else {}
 
@@ -370,7 +370,7 @@ def _explain(
 
     given: dict[str, Any] = dict(set_here)
     engines = [kb.engine(trial, **given) for trial in trials]
-    records, _ = _records(kb, engines[0][0], options, problems)
+    records, _ = _records(kb, [trial for trial, _ in engines], options, problems)
     wanted = options.explain
     for record in records:
         if wanted in (record.label, record.patient):

@@ -46,12 +46,12 @@ class Backend(Protocol):
         """Return the table that holds the rows of ``expression``, worked out once."""
         ...
 
-    def batches(self, expression: Any) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of ``expression``, a bounded number at a time."""
+    def drop(self, name: str) -> None:
+        """Drop a table that was loaded or kept."""
         ...
 
-    def write(self, expression: Any, path: Path) -> None:
-        """Write the rows of ``expression`` as Parquet."""
+    def batches(self, expression: Any) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of ``expression``, a bounded number at a time."""
         ...
 
     def close(self) -> None: ...
@@ -106,19 +106,24 @@ def check_engine(name: str, *, memory: str, server: str | None = None) -> None:
                 "name the server: --omop postgresql://… or --server postgresql://…",
             )
         )
-    if name == "spark" and find_spec("pyspark") is None:
+    package, extra, why = _NEEDS.get(name, ("", "", ""))
+    if package and find_spec(package) is None:
         raise UsageError(
             Finding(
                 "USE043",
                 "error",
-                "--engine spark",
-                "the package pyspark is not installed",
-                "this engine is an optional extra, and needs Java 17",
-                "install it with: pip install 'sarc-kb[spark]'",
+                f"--engine {name}",
+                f"the package {package} is not installed",
+                why,
+                f"install it with: pip install 'sarc-kb[{extra}]'",
             )
         )
 
 
+_NEEDS = {
+    "postgres": ("psycopg", "omop", "this engine is an optional extra"),
+    "spark": ("pyspark", "spark", "this engine is an optional extra, and needs Java 17"),
+}
 _ENGINES_OWN = ("_duckdb", "duckdb", "ibis", "psycopg", "py4j", "pyspark")
 """Packages whose exceptions are those of an engine."""
 
@@ -193,6 +198,7 @@ class DuckDB:
             "memory_limit": f"{bounded_memory(memory) >> 20}MiB",
             "temp_directory": str(scratch),
             "preserve_insertion_order": False,
+            "enable_progress_bar": False,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
         }
@@ -223,13 +229,11 @@ class DuckDB:
         self._connection.execute(f"INSERT INTO {name} {self._sql(expression)}")
         return self._backend.table(name)
 
+    def drop(self, name: str) -> None:
+        self._connection.execute(f"DROP TABLE {name}")
+
     def batches(self, expression: Any) -> Iterator[pa.RecordBatch]:
         yield from self._connection.execute(self._sql(expression)).fetch_record_batch(_BATCH)
-
-    def write(self, expression: Any, path: Path) -> None:
-        self._connection.execute(
-            f"COPY ({self._sql(expression)}) TO {_quoted(str(path))} (FORMAT parquet, COMPRESSION zstd)"
-        )
 
     def close(self) -> None:
         self._connection.close()
@@ -282,11 +286,11 @@ class PostgreSQL:
         columns = _columns(expression, "postgres")
         self._backend.con.cursor().execute(f"CREATE TEMP TABLE {name} ({columns})")
 
+    def drop(self, name: str) -> None:
+        self._backend.con.cursor().execute(f"DROP TABLE {name}")
+
     def batches(self, expression: Any) -> Iterator[pa.RecordBatch]:
         yield from expression.to_pyarrow_batches(chunk_size=_BATCH)
-
-    def write(self, expression: Any, path: Path) -> None:
-        _write_batches(self.batches(expression), expression.schema().to_pyarrow(), path)
 
     def close(self) -> None:
         self._backend.disconnect()
@@ -349,17 +353,19 @@ class Spark:
     def _frame(self, expression: Any) -> Any:
         return self._session.sql(str(ibis.to_sql(expression, dialect="pyspark")))
 
+    def drop(self, name: str) -> None:
+        self._session.table(name).unpersist()
+        self._session.catalog.dropTempView(name)
+
     def batches(self, expression: Any) -> Iterator[pa.RecordBatch]:
         yield from self._frame(expression).toArrow().to_batches(_BATCH)
-
-    def write(self, expression: Any, path: Path) -> None:
-        _write_batches(self.batches(expression), expression.schema().to_pyarrow(), path)
 
     def close(self) -> None:
         self._session.stop()
 
 
-def _write_batches(batches: Iterator[pa.RecordBatch], schema: pa.Schema, path: Path) -> None:
+def write_batches(batches: Iterator[pa.RecordBatch], schema: pa.Schema, path: Path) -> None:
+    """Write batches of rows as one Parquet file."""
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in batches:
             writer.write_table(pa.Table.from_batches([batch]).cast(schema))

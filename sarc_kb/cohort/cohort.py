@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ibis
@@ -10,9 +10,30 @@ import pyarrow as pa
 
 from sarc_kb.cohort import outputs
 from sarc_kb.cohort.backends import Backend
-from sarc_kb.cohort.evaluate import Inputs, Table, decide, evidence, matches, readings, words
+from sarc_kb.cohort.evaluate import (
+    Inputs,
+    Table,
+    evidence,
+    outside,
+    paired,
+    readings,
+    singles,
+    words,
+)
 from sarc_kb.cohort.plan import Frame, Plan
-from sarc_kb.cohort.tables import Profiles, profile_tests, tests_table, variants_table
+from sarc_kb.cohort.rows import PatientRows
+from sarc_kb.cohort.tables import (
+    PATIENTS,
+    Profiles,
+    answers_table,
+    facts_table,
+    profile_tests,
+    standing_table,
+    variants_table,
+)
+
+AT_ONCE = 50_000
+"""Patients whose rows of clauses are made at once."""
 
 
 class Cohort:
@@ -38,29 +59,25 @@ class Cohort:
             facts=tables["facts"],
             standing=tables["standing"],
             profile_tests=backend.load("profile_tests", profile_tests(plan, profiles)),
-            tests=backend.load("tests", tests_table(plan)),
             variants=backend.load("variants", variants_table(plan)),
         )
-        matched = matches(self.inputs)
-        decided = decide(matched)
-        self.found: Table | None = None
-        self._loaded = 0
-        if with_evidence:
-            decided = backend.keep("decided", decided)
-            self.found = backend.keep("found", evidence(matched, decided))
-        packed = backend.keep("packed", words(decided, self.inputs.tests, plan))
+        self._with_evidence = with_evidence
+        self._own: list[str] = []
+        facts = self.inputs.facts
+        self._packed = backend.keep(
+            "packed", words(singles(facts, self.inputs), paired(facts, self.inputs), plan)
+        )
         self.judged: dict[int, Table] = {
             frame.number: backend.keep(
                 f"judged_{frame.number}",
-                outputs.judged(readings(self.inputs, packed, frame), frame),
+                outputs.judged(readings(self.inputs, self._packed, frame), frame),
             )
             for frame in plan.frames
         }
 
     def _load(self, name: str, table: pa.Table) -> Table:
         """Return a small table in the backend, under a name that no other one has."""
-        self._loaded += 1
-        return self.backend.load(f"{name}_{self._loaded}", table)
+        return self.backend.load(self._named(name), table)
 
     # -- rows ----------------------------------------------------------------------------------
     def patient_rows(self, names: Iterable[str] | None = None) -> Table:
@@ -126,27 +143,65 @@ class Cohort:
         table = self.judged[frame.number]
         return frame, table.filter(table.variant == variant)
 
-    def clause_rows(self, names: Iterable[str] | None = None) -> Table:
+    def clause_rows(
+        self, names: Iterable[str] | None = None, patients: range | None = None
+    ) -> Table:
         """Return a row for each patient, trial and clause; a criterion that an answer denies as a
-        whole has a row without a clause. ``names``: those trials alone."""
+        whole has a row without a clause. ``names``: those trials alone; ``patients``: the numbers
+        of those to be told of."""
         wanted = self.plan.names if names is None else tuple(names)
         clauses = self._load("clauses", outputs.clauses_table(self.plan, wanted))
         rules = self._load("rules", outputs.rules_table(self.plan, wanted))
         missing = self._load("missing", outputs.missing_table())
+
+        def of(table: Table) -> Table:
+            if patients is None:
+                return table
+            return table.filter((table.pid >= patients.start) & (table.pid < patients.stop))
+
+        answers = of(self.answers)
+        evidence_of = self._evidence(of) if self._with_evidence else None
         found: list[Table] = []
         for frame in self.plan.frames:
             if not set(frame.names) & set(wanted):
                 continue
-            table = self.judged[frame.number]
-            rows = outputs.clause_rows(table, frame, clauses, self.found, self.answers, missing)
-            refused = outputs.refused_rows(table, frame, rules, self.answers)
+            table = of(self.judged[frame.number])
+            rows = outputs.clause_rows(table, frame, clauses, evidence_of, answers, missing)
+            refused = outputs.refused_rows(table, frame, rules, answers)
             found += [rows, refused]
-        people = self.patients.select("pid", "patient")
+        people = of(self.patients).select("pid", "patient")
         return (
             union_of(found)
             .join(people, "pid")
             .select("pid", "frame", "slot", *outputs.CLAUSE_COLUMNS)
         )
+
+    def clause_parts(self, names: Iterable[str] | None = None) -> Iterator[Table]:
+        """Yield `clause_rows`, so many patients at a time that what one part needs stays small;
+        a part is of no use any more when the next one is asked for."""
+        (found,) = self.dicts(self.patients.aggregate(last=self.patients.pid.max()))
+        before = len(self._own)
+        for first in range(0, 1 + (found["last"] or 0), AT_ONCE):
+            yield self.clause_rows(names, range(first, first + AT_ONCE))
+            while len(self._own) > before:
+                self.backend.drop(self._own.pop())
+
+    def _evidence(self, of: Callable[[Table], Table]) -> outputs.Evidence:
+        """Return what decides the clauses of the patients that ``of`` selects."""
+        facts, packed = of(self.inputs.facts), of(self._packed)
+        pairs = self._keep("pairs", paired(facts, self.inputs))
+        found = evidence(singles(facts, self.inputs), pairs, packed, self.plan)
+        return outputs.Evidence(
+            self._keep("found", found), self._keep("near", outside(facts, self.inputs))
+        )
+
+    def _keep(self, name: str, table: Table) -> Table:
+        """Keep the rows of a table under a name that no other one has."""
+        return self.backend.keep(self._named(name), table)
+
+    def _named(self, name: str) -> str:
+        self._own.append(f"{name}_{len(self._own)}")
+        return self._own[-1]
 
     def dicts(self, expression: Any) -> Iterator[dict[str, Any]]:
         """Yield the rows of an expression."""
@@ -163,6 +218,21 @@ class Cohort:
         asked = {name: ibis.ifelse(condition, 1, 0).sum() for name, condition in columns.items()}
         (row,) = self.dicts(table.aggregate(**asked))
         return {name: int(row[name] or 0) for name in columns}
+
+
+def cohort_of_rows(backend: Backend, plan: Plan, rows: Iterable[tuple[int, PatientRows]]) -> Cohort:
+    """Return the cohort of patients that are given as rows, with their numbers for names."""
+    found, profiles = list(rows), Profiles()
+    people: dict[str, list[object]] = {name: [None] * len(found) for name in PATIENTS.names}
+    people["pid"] = [pid for pid, _ in found]
+    people["patient"] = [str(pid) for pid, _ in found]
+    tables = {
+        "patients": pa.table(people, schema=PATIENTS),
+        "facts": facts_table(found, profiles),
+        "standing": standing_table(found, plan),
+        "answers": answers_table(found),
+    }
+    return Cohort(backend, plan, profiles, {n: backend.load(n, t) for n, t in tables.items()})
 
 
 def union_of(tables: Sequence[Table]) -> Table:

@@ -1,11 +1,12 @@
 """The relational plan: from facts and clauses as tables to outcomes, in a fixed number of steps.
 
 1. `matches`: join facts with what their profiles are to the tests; is each match certain, possible?
-2. `decide`: group by patient and test; a few aggregates give both readings, silence aside. Tests
-   about pairs join the few rows that possibly match with themselves.
-3. `words`: group by patient; one bit a clause in machine words.
-4. `outcomes`: what is settled, cleared and denied joins in, and the trees of ``and`` and ``or`` are
-   folded as expressions over the words. Clauses without any fact need no row: their bits are 0.
+2. `words`: group by patient; each match gives a bit of its clause in machine words, and "or" is all
+   that joins them: what a later fact supersedes was left out while preparing. Tests about pairs join
+   the few rows that possibly match with themselves first.
+3. `readings`: what is settled, cleared and denied joins in, and the words of both readings follow.
+   Clauses without any fact need no row: their bits are 0.
+4. `rule_outcomes`: the trees of ``and`` and ``or`` are folded as expressions over the words.
 
 Everything is an Ibis expression, so that DuckDB, PostgreSQL and Spark run the same plan. The meaning
 is that of ``docs/rule-language.md``; tests hold it against the SHACL engine.
@@ -31,8 +32,9 @@ FAIL, UNDETERMINED, PASS = 0, 1, 2
 """Outcomes as the numbers of `sarc_kb.assessment.Outcome`."""
 TREATMENT = tuple(TreatmentOutcome)
 """Outcomes of treatment rules, the worst first; a column holds the place here."""
-_BITS = ("against", "for", "may", "read", "sourced")
-"""What a test tells of a patient, a bit each; see `decide`."""
+_BITS = ("sure", "may", "unfit", "sourced")
+"""What facts tell of a clause, a bit each; see `words`."""
+_PLACE = ("pid", "frame", "variant", "word", "bit")
 _LATEST, _SOME, _NONE, _NO_PAIR, _EACH_HAS = (
     COMPONENT[c] for c in ("latest", "some", "none", "noPair", "eachHas")
 )
@@ -50,24 +52,21 @@ class Inputs:
     facts: Table
     standing: Table
     profile_tests: Table
-    tests: Table
     variants: Table
 
 
-def matches(inputs: Inputs) -> Table:
-    """Return a row for each fact and each test that may read it, with how it matches.
+def matches(facts: Table, tests: Table) -> Table:
+    """Return a row for each fact and each of the ``tests`` (rows of `PROFILE_TESTS`) that may read
+    it, with how it matches.
 
-    ``taken``: the selection takes it, possibly; ``surely``: certainly. ``may``: it is possibly a
-    match, results and limits included; ``sure``: certainly; ``fits``: certainly, if it is taken.
+    ``surely``: the selection takes it certainly, else possibly. ``may``: it is possibly a match,
+    results and limits included; ``fits``: certainly, if it is taken; ``sure``: certainly.
     """
-    facts, tests = inputs.facts, inputs.profile_tests
     joined = facts.join(tests, "profile")
-    taken = joined.degree >= 1
-    fits = (joined.accepted == 2) & (joined.lo >= joined.least) & (joined.hi <= joined.most)
-    surely = joined.degree == 2
-    may = taken & (joined.accepted >= 1) & (joined.hi >= joined.least) & (joined.lo <= joined.most)
     inside = (joined.lo >= joined.least) & (joined.hi <= joined.most)
     overlaps = (joined.hi >= joined.least) & (joined.lo <= joined.most)
+    surely = joined.degree == 2
+    fits = (joined.accepted == 2) & inside
     # Why the fact does not decide, if it does not; `sarc_kb.explain.doubt_kind` says the same.
     doubt_kind = ibis.cases(
         (joined.bounded & (joined.problem != NO_DOUBT), joined.problem),
@@ -76,72 +75,77 @@ def matches(inputs: Inputs) -> Table:
         else_=_CONFLICT,
     ).cast("int32")
     return joined.mutate(
-        taken=taken,
         surely=surely,
         fits=fits,
         sure=surely & fits,
-        may=may,
+        may=(joined.accepted >= 1) & overlaps,
         doubt_kind=doubt_kind,
     )
 
 
-def decide(matched: Table) -> Table:
-    """Return, for each patient and test that some fact speaks to, what the facts tell.
+def singles(facts: Table, inputs: Inputs) -> Table:
+    """Return the matches of the tests that look at one fact at a time."""
+    tests = inputs.profile_tests
+    return matches(facts, tests.filter((tests.degree >= 1) & (tests.component <= _NONE)))
 
-    ``against``: they refute it (for `eachHas`: if its history is complete). ``for``: they prove it.
-    ``may``: something possibly matches (`eachHas`: something lacks a certain partner), so that
-    silence is no answer. ``read``: there are deciding facts. ``sourced``: what speaks against it
-    stands on record. ``newest``: the greatest minute by which a certainly selected fact began.
-    ``taken``: the selection takes some fact, possibly.
+
+def outside(facts: Table, inputs: Inputs) -> Table:
+    """Return the patients and tests for which some fact lies outside the window, ``near`` it."""
+    tests = inputs.profile_tests
+    old = tests.filter(tests.degree == 0).select("profile", "test")
+    return facts.select("pid", "profile").join(old, "profile").select("pid", "test").distinct()
+
+
+def _bit_or(bits: int) -> int:
+    """Stand for the aggregate of that name. DuckDB, PostgreSQL and Spark all have it, though Ibis
+    itself writes it for the first two alone."""
+    raise NotImplementedError
+
+
+bit_or: Any = ibis.udf.agg.builtin(_bit_or, name="bit_or")
+
+
+def words(single: Table, pairs: Table, plan: Plan) -> Table:
+    """Return a row for each patient, frame and variant (`BASE`: for all) with what facts tell of
+    its clauses, a bit for each, in columns such as ``sure_0``.
+
+    ``sure``: `latest`: its moment is certain; `some`, `none`: a certain match; pairs: the facts
+    refute it (`eachHas`: if its history is complete). ``may``: something possibly matches
+    (`eachHas`: something lacks a certain partner), so that silence is no answer. ``unfit``:
+    `latest`: one that may be the latest is no certain match; `eachHas`: there is something to have
+    partners. ``sourced``: what speaks against it stands on record.
+
+    Args:
+        single: the rows of `singles`.
+        pairs: the rows of `paired`.
     """
-    return _single(matched).union(_pairs(matched))
+    latest = single.component == _LATEST
+    told = single.select(
+        *_PLACE,
+        sure=ibis.ifelse(latest, single.surely, single.sure),
+        may=single.may,
+        unfit=latest & ~single.fits,
+        sourced=single.sourced & (latest | single.sure),
+    ).union(_of_pairs(pairs))
+    bits = {
+        f"{name}_{word}": bit_or(ibis.ifelse(told[name] & (told.word == word), told.bit, 0))
+        for name in _BITS
+        for word in range(plan.words)
+    }
+    return told.group_by(["pid", "frame", "variant"]).agg(**bits)
 
 
-def _single(matched: Table) -> Table:
-    rows = matched.filter(matched.component <= _NONE)
-    grouped = rows.group_by(["pid", "test", "component"]).agg(
-        newest=rows.first_minute.max(where=rows.surely),
-        last_may=rows.last_minute.max(where=rows.may),
-        last_not=rows.last_minute.max(where=rows.taken & ~rows.fits),
-        last_sourced=rows.last_minute.max(where=rows.taken & rows.sourced),
-        sure=rows.sure.any(),
-        may=rows.may.any(),
-        taken=rows.taken.any(),
-        sure_sourced=(rows.sure & rows.sourced).any(),
-    )
-    latest = grouped.component == _LATEST
-    dated = grouped.newest.notnull()
-
-    def reaches(last: Column) -> Column:
-        return last.notnull() & (last >= grouped.newest)
-
-    refuted = dated & ~reaches(grouped.last_may)
-    proven = dated & ~reaches(grouped.last_not)
-    return grouped.select(
-        "pid",
-        "test",
-        "component",
-        "newest",
-        "taken",
-        **{
-            "against": ibis.ifelse(latest, refuted, (grouped.component == _NONE) & grouped.sure),
-            "for": ibis.ifelse(latest, proven, (grouped.component == _SOME) & grouped.sure),
-            "may": grouped.may,
-            "read": ibis.ifelse(latest, grouped.taken, grouped.may),
-            "sourced": ibis.ifelse(
-                latest, ~dated | reaches(grouped.last_sourced), grouped.sure_sourced
-            ),
-        },
-    )
-
-
-def paired(matched: Table) -> Table:
+def paired(facts: Table, inputs: Inputs) -> Table:
     """Return each first of a pair with each second that there may be (none: nulls), and ``gap``,
     the degree to which the second lies within the gap."""
-    rows = matched.filter((matched.component >= _NO_PAIR) & matched.may)
+    tests = inputs.profile_tests
+    rows = matches(facts, tests.filter((tests.degree >= 1) & (tests.component >= _NO_PAIR)))
+    rows = rows.filter(rows.may)
     columns = ["pid", "test", "fact", "first_minute", "last_minute"]
     columns += ["sure", "sourced", "source", "doubt_kind"]
-    first = rows.filter(rows.role == 0).select(*columns, "component", "gap_from", "gap_to")
+    first = rows.filter(rows.role == 0).select(
+        *columns, *_PLACE[1:], "component", "gap_from", "gap_to"
+    )
     second = rows.filter(rows.role == 1).select(
         "pid", "test", **{f"second_{name}": rows[name] for name in columns[2:]}
     )
@@ -169,9 +173,8 @@ def paired(matched: Table) -> Table:
     )
 
 
-def _pairs(matched: Table) -> Table:
-    pairs = paired(matched)
-    firsts = pairs.group_by(["pid", "test", "component", "fact"]).agg(
+def _of_pairs(pairs: Table) -> Table:
+    firsts = pairs.group_by([*_PLACE, "component", "fact"]).agg(
         sure=pairs.sure.any(),
         sourced=pairs.sourced.any(),
         may_have=(pairs.gap >= 1).any(),
@@ -183,24 +186,12 @@ def _pairs(matched: Table) -> Table:
     )
     lonely = firsts.sure & ~firsts.may_have
     no_pair = firsts.component == _NO_PAIR
-    grouped = firsts.group_by(["pid", "test", "component"]).agg(
-        against=ibis.ifelse(no_pair, firsts.paired, lonely).any(),
-        may=ibis.ifelse(no_pair, firsts.may_have, ~firsts.has).any(),
-        sourced=ibis.ifelse(no_pair, firsts.paired_sourced, lonely & firsts.sourced).any(),
-    )
-    return grouped.select(
-        "pid",
-        "test",
-        "component",
-        newest=ibis.null("int64"),
-        taken=ibis.literal(True),
-        **{
-            "against": grouped.against,
-            "for": ibis.literal(False),
-            "may": grouped.may,
-            "read": ibis.ifelse(grouped.component == _NO_PAIR, grouped.may, True),
-            "sourced": grouped.sourced,
-        },
+    return firsts.select(
+        *_PLACE,
+        sure=ibis.ifelse(no_pair, firsts.paired, lonely),
+        may=ibis.ifelse(no_pair, firsts.may_have, ~firsts.has),
+        unfit=~no_pair,
+        sourced=ibis.ifelse(no_pair, firsts.paired_sourced, lonely & firsts.sourced),
     )
 
 
@@ -209,82 +200,116 @@ def _true(condition: Column) -> Column:
     return ibis.coalesce(condition, False)
 
 
-def evidence(matched: Table, decided: Table) -> Table:
-    """Return, for each patient and test that some fact speaks to, the sources of the deciding facts
-    (``failed_by`` where the record refutes the clause, ``rests_on`` where it does not), ``doubts``,
-    a bit for each kind of doubt about them, and ``near``: a fact lies outside the window.
+def evidence(single: Table, pairs: Table, packed: Table, plan: Plan) -> Table:
+    """Return, for each patient and test that some fact decides, the sources of the deciding facts
+    (``failed_by`` where the record refutes the clause, ``rests_on`` where it does not) and
+    ``doubts``, a bit for each kind of doubt about them. ``packed``: the table of `words`.
 
     `sarc_kb.explain` selects the same facts for one patient.
     """
-    rows = _deciding(matched, decided)
-    for more in (_deciding_pairs(matched, decided), _partners_of_each(matched)):
-        rows = rows.union(more)
+    found = _evidence_of_singles(_with_told(single, packed, plan))
+    return found.union(_evidence_of_pairs(_with_told(pairs, packed, plan)))
+
+
+def _with_told(rows: Table, packed: Table, plan: Plan) -> Table:
+    """Return the rows with what the facts together tell of their tests: columns of `_TOLD`."""
+    words_of = packed.select(
+        told_pid=packed.pid,
+        told_frame=packed.frame,
+        told_variant=packed.variant,
+        **{f"{n}_{w}": packed[f"{n}_{w}"] for n in _TOLD.values() for w in range(plan.words)},
+    )
+    joined = rows.join(
+        words_of,
+        [
+            rows.pid == words_of.told_pid,
+            rows.frame == words_of.told_frame,
+            rows.variant == words_of.told_variant,
+        ],
+    )
+    return joined.mutate(
+        **{
+            name: bit_at([joined[f"{of}_{w}"] for w in range(plan.words)], joined)
+            for name, of in _TOLD.items()
+        }
+    )
+
+
+_TOLD = {"is_sure": "sure", "is_possible": "may", "is_unfit": "unfit"}
+
+
+def bit_at(of_words: Sequence[Column], place_of: Table) -> Column:
+    """Return whether the bit is set that the columns ``word`` and ``bit`` of a table name."""
+    chosen = of_words[0]
+    for number, word in enumerate(of_words[1:], 1):
+        chosen = ibis.ifelse(place_of.word == number, word, chosen)
+    return (chosen & place_of.bit) != 0
+
+
+def _evidence_of_singles(rows: Table) -> Table:
+    latest = rows.component == _LATEST
+    decides = rows.is_sure & ~(latest & rows.is_possible & rows.is_unfit)
+    # What certainly matches, where something does; all that may be the latest.
+    deciding = latest | ibis.ifelse(rows.is_sure, rows.sure, rows.may)
+    rows = rows.mutate(doubt=_doubt(~decides, rows.doubt_kind)).filter(deciding)
+    facts = rows.group_by(["pid", "test", "fact"]).agg(
+        source=rows.source.max(), doubt=rows.doubt.max()
+    )
+    found = facts.group_by(["pid", "test"]).agg(
+        sources=facts.source.collect(where=facts.source != ""), doubts=_kinds(facts.doubt)
+    )
+    sources = found.sources.unique()
+    return found.select("pid", "test", failed_by=sources, rests_on=sources, doubts=found.doubts)
+
+
+def _kinds(doubt: Column) -> Column:
+    """Return the bits of the kinds of doubt of a group of facts."""
+    bits = [ibis.ifelse((doubt == kind).any(), 1 << kind, 0) for kind in range(len(KINDS))]
+    return ibis.coalesce(reduce(lambda x, y: x + y, bits), 0).cast("int64")
+
+
+def _evidence_of_pairs(pairs: Table) -> Table:
+    rows = _deciding_pairs(pairs).union(_partners_of_each(pairs))
     # A fact may stand in a pair as the first and as the second; its doubt is that of the first.
     facts = rows.group_by(["pid", "test", "fact", "source"]).agg(
         if_failed=rows.if_failed.any(),
         if_not=rows.if_not.any(),
-        near=rows.near.any(),
         first_doubt=rows.doubt_kind.max(where=rows.role == 0),
         any_doubt=rows.doubt_kind.max(),
     )
-    doubt = ibis.coalesce(facts.first_doubt, facts.any_doubt)
+    facts = facts.mutate(
+        doubt=ibis.ifelse(facts.if_not, facts.first_doubt.fill_null(facts.any_doubt), NO_DOUBT)
+    )
     named = facts.source != ""
-    doubts = [
-        ibis.ifelse((doubt == kind).any(where=facts.if_not), 1 << kind, 0)
-        for kind in range(len(KINDS))
-    ]
     return facts.group_by(["pid", "test"]).agg(
         failed_by=facts.source.collect(where=facts.if_failed & named, distinct=True),
         rests_on=facts.source.collect(where=facts.if_not & named, distinct=True),
-        doubts=ibis.coalesce(reduce(lambda x, y: x + y, doubts), 0).cast("int64"),
-        near=facts.near.any(),
+        doubts=_kinds(facts.doubt),
     )
 
 
-_EVIDENCE = ("pid", "test", "fact", "source", "role", "if_failed", "if_not", "doubt_kind", "near")
+_EVIDENCE = ("pid", "test", "fact", "source", "role", "if_failed", "if_not", "doubt_kind")
 
 
-def _deciding(matched: Table, decided: Table) -> Table:
-    told = decided.select("pid", "test", "newest", "against", proves=decided["for"])
-    rows = matched.filter(matched.component <= _NONE).join(told, ["pid", "test"])
-    latest = rows.component == _LATEST
-    has_sure = ibis.ifelse(rows.component == _NONE, rows.against, rows.proves)
-    at_the_end = rows.newest.isnull() | (rows.last_minute >= rows.newest)
-    deciding = ibis.ifelse(
-        latest, rows.taken & at_the_end, ibis.ifelse(has_sure, rows.sure, rows.may)
-    )
-    open_ = ibis.ifelse(latest, ~(rows.against | rows.proves), ~has_sure)
-    return rows.mutate(
-        if_failed=deciding,
-        if_not=deciding,
-        doubt_kind=_doubt(open_, rows.doubt_kind),
-        near=latest & (rows.degree == 0),
-    ).select(*_EVIDENCE)
-
-
-def _deciding_pairs(matched: Table, decided: Table) -> Table:
-    pairs = paired(matched)
-    rows = pairs.filter(pairs.component == _NO_PAIR).join(
-        decided.select("pid", "test", "against"), ["pid", "test"]
-    )
-    in_pair = ibis.ifelse(rows.against, _true(rows.surely_paired), rows.gap >= 1)
-    rows = rows.mutate(if_failed=in_pair, if_not=in_pair, near=ibis.literal(False))
+def _deciding_pairs(pairs: Table) -> Table:
+    rows = pairs.filter(pairs.component == _NO_PAIR)
+    in_pair = ibis.ifelse(rows.is_sure, _true(rows.surely_paired), rows.gap >= 1)
+    rows = rows.mutate(if_failed=in_pair, if_not=in_pair)
     rows = rows.filter(rows.if_not)
     first = rows.mutate(
-        role=ibis.literal(0, "int32"), doubt_kind=_doubt(~rows.against, rows.doubt_kind)
+        role=ibis.literal(0, "int32"), doubt_kind=_doubt(~rows.is_sure, rows.doubt_kind)
     )
     second = rows.mutate(
         fact=rows.second_fact,
         source=rows.second_source,
         role=ibis.literal(1, "int32"),
-        doubt_kind=_doubt(~rows.against, rows.second_doubt_kind),
+        doubt_kind=_doubt(~rows.is_sure, rows.second_doubt_kind),
     )
     return first.select(*_EVIDENCE).union(second.select(*_EVIDENCE))
 
 
-def _partners_of_each(matched: Table) -> Table:
+def _partners_of_each(pairs: Table) -> Table:
     """Return the evidence of `eachHas`: those without a partner if that refutes it, else all."""
-    pairs = paired(matched)
     pairs = pairs.filter(pairs.component == _EACH_HAS)
     firsts = pairs.group_by(["pid", "test", "fact", "source"]).agg(
         sure=pairs.sure.any(),
@@ -297,7 +322,6 @@ def _partners_of_each(matched: Table) -> Table:
         if_failed=firsts.sure & ~firsts.may_have,
         if_not=ibis.literal(True),
         doubt_kind=_doubt(~firsts.has, firsts.doubt_kind),
-        near=ibis.literal(False),
     )
     partners = pairs.filter(pairs.gap >= 1)
     second = partners.mutate(
@@ -307,30 +331,12 @@ def _partners_of_each(matched: Table) -> Table:
         if_failed=ibis.literal(False),
         if_not=ibis.literal(True),
         doubt_kind=ibis.literal(NO_DOUBT, "int32"),
-        near=ibis.literal(False),
     )
     return first.select(*_EVIDENCE).union(second.select(*_EVIDENCE))
 
 
 def _doubt(condition: Column, kind: Column) -> Column:
     return ibis.ifelse(condition, kind, NO_DOUBT).cast("int32")
-
-
-def words(decided: Table, tests: Table, plan: Plan) -> Table:
-    """Return a row for each patient, frame and variant (`BASE`: for all) with the bits of its
-    clauses, columns such as ``against_0``."""
-    placed = decided.select("pid", "test", *_BITS).join(
-        tests.select("test", "frame", "variant", "word", "bit"), "test"
-    )
-    bits = {
-        # Each test sets its own bit once, so that a sum is what a bitwise or would be.
-        f"{name}_{word}": ibis.ifelse(placed[name] & (placed.word == word), placed.bit, 0)
-        .sum()
-        .cast("int64")
-        for name in _BITS
-        for word in range(plan.words)
-    }
-    return placed.group_by(["pid", "frame", "variant"]).agg(**bits)
 
 
 def readings(inputs: Inputs, packed: Table, frame: Frame) -> Table:
@@ -385,16 +391,22 @@ def _both_readings(table: Table, frame: Frame) -> dict[str, Column]:
             return table[f"{name}_{w}"]
 
         masks = {component: mask(slots, w) for component, slots in of.items()}
-        against, settled = bits("against"), bits("settled")
-        silent = _without(settled, bits("may"))
+        sure, may, unfit, settled = bits("sure"), bits("may"), bits("unfit"), bits("settled")
+        latest, silent = sure & masks["latest"], _without(settled, may)
         refuted = (
-            (against & (masks["latest"] | masks["none"] | masks["noPair"]))
-            | (against & settled & masks["eachHas"])
+            _without(latest, may)
+            | (sure & (masks["none"] | masks["noPair"]))
+            | (sure & settled & masks["eachHas"])
             | (silent & masks["some"])
         )
-        proven = (bits("for") & (masks["latest"] | masks["some"])) | (
-            silent & (masks["none"] | masks["noPair"] | masks["eachHas"])
+        proven = (
+            _without(latest, unfit)
+            | (sure & masks["some"])
+            | (silent & (masks["none"] | masks["noPair"] | masks["eachHas"]))
         )
+        # There are deciding facts; and where the latest has no certain moment, none speaks against.
+        found[f"read_{w}"] = may | unfit
+        found[f"shown_{w}"] = bits("sourced") | (_without(may | unfit, sure) & masks["latest"])
         may_answer = mask(attestable, w)
         denied = bits("denied") & may_answer
         cleared = bits("cleared") & may_answer
@@ -447,7 +459,7 @@ def _told(
         kept = ibis.ifelse(used, TREATMENT.index(TreatmentOutcome.PERMITTED), conformant)
     if not tells_open:
         return ibis.ifelse(passed, kept, ibis.ifelse(failed, unkept, conformant))
-    shown = _any_bit(table, ("refuted", "sourced"), frame, rule)
+    shown = _any_bit(table, ("refuted", "shown"), frame, rule)
     waits = ibis.literal(False)
     if rule.due:
         waits = ~has_bit(table, "due", number) & ~(failed & shown)

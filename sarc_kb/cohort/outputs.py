@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import reduce
 
 import ibis
@@ -16,6 +17,7 @@ from sarc_kb.cohort.evaluate import (
     UNDETERMINED,
     Column,
     Table,
+    bit_at,
     rule_outcomes,
 )
 from sarc_kb.cohort.plan import BASE, Frame, Plan, place
@@ -272,17 +274,25 @@ CLAUSE_COLUMNS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What decides clauses: the tables of `evaluate.evidence` and `evaluate.outside`."""
+
+    found: Table
+    near: Table
+
+
 def clause_rows(
     readings: Table,
     frame: Frame,
     clauses: Table,
-    found: Table | None,
+    told: Evidence | None,
     answers: Table,
     missing: Table,
 ) -> Table:
     """Return a row for each patient, variant and clause of ``frame``.
 
-    ``found``: the table of `evaluate.evidence`; None leaves evidence and missing data out.
+    ``told``: None leaves evidence and missing data out.
     ``reason``: the rule's own words for a failure. ``basis``: what a decided outcome stands on, facts,
     the answer of a person, or (at least also) the statement that a history is complete. ``evidence``: sources of the deciding facts and
     of answers. ``missing``: the kinds of data that would settle it, where it is undetermined.
@@ -291,13 +301,7 @@ def clause_rows(
     rows = readings.join(own, "variant")
 
     def bit(name: str) -> Column:
-        words = [rows[f"{name}_{w}"] for w in range(frame.words)]
-        word = reduce(
-            lambda rest, pair: ibis.ifelse(rows.word == pair[0], pair[1], rest),
-            enumerate(words[1:], 1),
-            words[0],
-        )
-        return (word & rows.bit) != 0
+        return bit_at([rows[f"{name}_{w}"] for w in range(frame.words)], rows)
 
     rows = rows.mutate(
         outcome_number=ibis.ifelse(
@@ -326,7 +330,7 @@ def clause_rows(
     )
     kept = ["pid", "slot", "trial", "criterion", "clause"]
     number = ibis.literal(frame.number, "int32")
-    if found is None:
+    if told is None:
         return rows.select(
             *kept,
             outcome=outcome,
@@ -337,10 +341,13 @@ def clause_rows(
             frame=number,
         )
     rows = rows.mutate(outcome=outcome, reason=reason, basis=basis)
+    found, near = told.found, told.near
     found = found.select(
         found_pid=found.pid, found_test=found.test, **{n: found[n] for n in _FOUND}
     )
     rows = rows.left_join(found, [rows.pid == found.found_pid, rows.test == found.found_test])
+    near = near.select(near_pid=near.pid, near_test=near.test)
+    rows = rows.left_join(near, [rows.pid == near.near_pid, rows.test == near.near_test])
     given = answers.filter((answers.frame == frame.number) & (answers.slot >= 0))
     given = given.group_by(given_pid=given.pid, given_slot=given.slot).agg(
         given=given.source.collect(distinct=True)
@@ -349,7 +356,7 @@ def clause_rows(
     silent = ibis.cases(
         (
             rows.component == COMPONENT["latest"],
-            ibis.ifelse(ibis.coalesce(rows.near, False), 1 << _OLD, 1 << _CODE),
+            ibis.ifelse(rows.near_pid.notnull(), 1 << _OLD, 1 << _CODE),
         ),
         (rows.component == COMPONENT["some"], 1 << _CODE),
         else_=0,
@@ -385,7 +392,7 @@ def clause_rows(
     )
 
 
-_FOUND = ("failed_by", "rests_on", "doubts", "near")
+_FOUND = ("failed_by", "rests_on", "doubts")
 _NO_LIST = ibis.null("array<string>")
 _NO_TEXT = ibis.null("string")
 REFUSED = "an answer denies it"

@@ -10,7 +10,7 @@ Clauses of variants that ask the same are one test, so that variants cost what d
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -96,12 +96,22 @@ class Frame:
         return tuple(Role(*selection, _NO_BOUNDS) for selection in self.selections)
 
     @cached_property
-    def told_when_old(self) -> frozenset[int]:
-        """Selections of which a fact outside the window is worth telling: those of `latest`."""
+    def latest(self) -> frozenset[int]:
+        """Selections of which some clause reads the latest; of these alone, a fact outside the
+        window is worth telling."""
+        return self._read_by(lambda clause: clause.component == "latest")
+
+    @cached_property
+    def read_whole(self) -> frozenset[int]:
+        """Selections of which some clause reads more than the latest."""
+        return self._read_by(lambda clause: clause.component != "latest")
+
+    def _read_by(self, reads: Callable[[Clause], bool]) -> frozenset[int]:
         return frozenset(
-            self.selections[selection_of(c.role)]
-            for c in self.clauses
-            if c.component == "latest" and c.role is not None
+            self.selections[selection_of(role)]
+            for clause in self.clauses
+            if reads(clause)
+            for role in roles_of(clause)
         )
 
     def may_take(self, item: Item, prepared: Prepared) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from sarc_kb.dates import PartialDate
 from sarc_kb.errors import EngineError, Finding, InputError, UsageError
 from sarc_kb.facts import PatientRecord
 from sarc_kb.kb import KnowledgeBase, bug_finding
+from sarc_kb.prepare import Prepared
 from sarc_kb.rules import Trial
 from sarc_kb.treatment import has_begun, last_day, may_have_begun
 
@@ -73,27 +74,33 @@ def patient_rows(
         InputError: the record cannot be judged.
     """
     rows = PatientRows()
+    at_entry: dict[str, Prepared] = {}
     for frame in plan.frames:
-        if not frame.is_treatment:
-            prepared = kb.prepare(
-                record,
-                frame.part,
-                as_of=settings.as_of,
-                complete=settings.complete,
-                attested=settings.attested,
-            )
-            rows_of(prepared, frame, rows)
+        if frame.is_treatment:
             continue
-        always = settings.only == "treatment"
+        prepared = kb.prepare(
+            record,
+            frame.part,
+            as_of=settings.as_of,
+            complete=settings.complete,
+            attested=settings.attested,
+        )
+        rows_of(prepared, frame, rows)
+        if settings.as_of is None:
+            at_entry |= dict.fromkeys(frame.names, prepared)
+    for frame in plan.frames:
         whole = frame.of[0]
-        # A record that cannot be judged is told, with or without treatment.
-        at_entry = kb.prepare(record, whole, complete=settings.complete)
-        if not always and not may_have_begun(record, whole, kb.terms):
+        always = settings.only == "treatment"
+        if not frame.is_treatment or not (always or may_have_begun(record, whole, kb.terms)):
             continue
         as_of = settings.as_of or last_day(record)
         course = kb.prepare(record, frame.part, as_of=as_of, complete=settings.complete)
         if always or has_begun(course):
-            rows_of(course, frame, rows, at_entry)
+            before = at_entry.get(frame.names[0])
+            if before is None:
+                before = kb.prepare(record, whole, complete=settings.complete)
+            # Prepared alike, but for the limits of the clauses that are compared.
+            rows_of(course, frame, rows, replace(before, trial=whole))
     return rows
 
 

@@ -7,7 +7,7 @@ closed interval of doubles (see `sarc_kb.cohort.numbers`) and the minutes betwee
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sarc_kb.assessment import Outcome
@@ -21,8 +21,9 @@ KINDS = tuple(BLOCKERS)
 """Kinds of missing data; a doubt is told by its place here."""
 NO_DOUBT = -1
 
-Mark = tuple[int, int, int, int]
-"""Selection, degree to which it takes the fact, degree to which the result is accepted, doubt.
+Mark = tuple[int, int, int, int, bool]
+"""Selection, degree to which it takes the fact, degree to which the result is accepted, doubt, and
+whether a later fact certainly takes its place where the latest is asked for.
 Degree 0 marks a fact that lies outside the window and would be taken otherwise."""
 Profile = tuple[int, bool, int, tuple[Mark, ...]]
 """Frame, whether the record names a source for it, what is wrong with its number, and the marks:
@@ -65,9 +66,11 @@ def rows_of(
 
     ``at_entry``: the patient prepared for eligibility, where the frame is about treatment.
     """
+    marked = [(item, _marks(prepared, frame, item)) for item in prepared.items]
+    newest = _newest(marked)
     numbers: dict[str, int] = {}
-    for item in prepared.items:
-        marks = _marks(prepared, frame, item)
+    for item, found in marked:
+        marks = tuple(_without_superseded(frame, item, found, newest))
         if not marks:
             continue
         problem = KINDS.index(problem_kind(item.problem)) if item.problem else NO_DOUBT
@@ -90,6 +93,29 @@ def rows_of(
     rows.answers += _answers(prepared, frame)
 
 
+def _newest(marked: Iterable[tuple[Item, tuple[Mark, ...]]]) -> dict[int, int]:
+    """Return the greatest minute by which a fact began that a selection certainly takes."""
+    newest: dict[int, int] = {}
+    for item, marks in marked:
+        for number, degree, *_ in marks:
+            if degree == 2:
+                minute = item.span.minute_lo
+                newest[number] = max(newest.get(number, minute), minute)
+    return newest
+
+
+def _without_superseded(
+    frame: Frame, item: Item, marks: Iterable[Mark], newest: Mapping[int, int]
+) -> Iterator[Mark]:
+    """Yield the marks of ``item`` that tell something. A fact that certainly began before another
+    one is not the latest; limits have no part in that, so that it is settled here once."""
+    for number, degree, accepted, doubt, _ in marks:
+        last = item.span.minute_hi
+        superseded = degree > 0 and number in frame.latest and last < newest.get(number, last)
+        if not superseded or number in frame.read_whole:
+            yield number, degree, accepted, doubt, superseded
+
+
 def _marks(prepared: Prepared, frame: Frame, item: Item) -> tuple[Mark, ...]:
     marks: list[Mark] = []
     for number in frame.may_take(item, prepared):
@@ -102,11 +128,11 @@ def _marks(prepared: Prepared, frame: Frame, item: Item) -> tuple[Mark, ...]:
             continue
         within = prepared.within(item, role.window)
         degree = min(degree, qualified, within)
-        if degree == 0 and number not in frame.told_when_old:
+        if degree == 0 and number not in frame.latest:
             continue
         accepted = prepared.accepted(item, role.accepted)
         doubt = standing_doubt(prepared, item, role) if degree else ""
-        marks.append((number, degree, accepted, KINDS.index(doubt) if doubt else NO_DOUBT))
+        marks.append((number, degree, accepted, KINDS.index(doubt) if doubt else NO_DOUBT, False))
     return tuple(marks)
 
 

@@ -14,13 +14,14 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import ibis
 import pyarrow as pa
 
-from sarc_kb.cohort.backends import check_engine, open_backend, told_failures
+from sarc_kb.cohort.backends import check_engine, open_backend, told_failures, write_batches
 from sarc_kb.cohort.cohort import Cohort, union_of
 from sarc_kb.cohort.outputs import CLAUSE_COLUMNS, PATIENT_COLUMNS
 from sarc_kb.cohort.plan import Plan
@@ -152,11 +153,13 @@ def screen(
             people = tables["patients"]
             errors = sum(cohort.sums(people, {"all": people.error.notnull()}).values())
             rows = cohort.patient_rows(trials)
-            _write(cohort, rows, ("pid", "trial"), PATIENT_COLUMNS, results / "patients", options)
+            write_rows(
+                cohort, [rows], ("pid", "trial"), PATIENT_COLUMNS, results / "patients", options
+            )
             if options.clauses:
-                rows = cohort.clause_rows(trials)
+                parts = cohort.clause_parts(trials)
                 order = ("pid", "trial", "frame", "slot")
-                _write(cohort, rows, order, CLAUSE_COLUMNS, results / "clauses", options)
+                write_rows(cohort, parts, order, CLAUSE_COLUMNS, results / "clauses", options)
             told: list[Worth] = []
             if changes:
                 before = compared_with or next(iter(trials))
@@ -165,11 +168,15 @@ def screen(
                 others |= {name: name for name in changes if name != before}
                 told = [worth(cohort, before, *other) for other in others.items()]
                 rows = union_of([flips(cohort, before, *other) for other in others.items()])
-                _write(cohort, rows, ("pid", "change"), FLIP_COLUMNS, results / "what-if", options)
+                write_rows(
+                    cohort, [rows], ("pid", "change"), FLIP_COLUMNS, results / "what-if", options
+                )
             waiting = tables["over_time"]
             if settings.wait:
                 rows = waiting.join(people.select("pid", "patient"), "pid")
-                _write(cohort, rows, ("pid", "trial"), WAIT_COLUMNS, results / "earliest", options)
+                write_rows(
+                    cohort, [rows], ("pid", "trial"), WAIT_COLUMNS, results / "earliest", options
+                )
             found = Screening(
                 patients=patients,
                 not_judged=errors,
@@ -265,23 +272,30 @@ def _busy(work: Path) -> UsageError:
 
 
 # -- files -------------------------------------------------------------------------------------
-def _write(
+def write_rows(
     cohort: Cohort,
-    rows: Any,
+    parts: Iterable[Any],
     order: tuple[str, ...],
     columns: tuple[str, ...],
     path: Path,
     options: Options,
 ) -> None:
-    """Write rows, in order, as ``path`` with the ending of the format."""
-    sorted_rows = rows.order_by([ibis.asc(name, nulls_first=True) for name in order])
-    ordered = sorted_rows.select(*columns)
+    """Write rows as ``path`` with the ending of the format, part after part, each in order."""
+
+    def ordered(rows: Any) -> Any:
+        keys = [ibis.asc(name, nulls_first=True) for name in order]
+        return rows.order_by(keys).select(*columns)
+
     target = path.with_name(f"{path.name}.{options.format}")
+    found = (ordered(rows) for rows in parts)
     if options.format == "parquet":
-        cohort.backend.write(ordered, target)
+        first = next(found)
+        schema = first.schema().to_pyarrow()
+        batches = (b for rows in chain((first,), found) for b in cohort.backend.batches(rows))
+        write_batches(batches, schema, target)
         return
     with target.open("w", encoding="utf-8", newline="") as stream:
-        batches = cohort.backend.batches(ordered)
+        batches = (batch for rows in found for batch in cohort.backend.batches(rows))
         if options.format == "csv":
             _write_csv(batches, columns, stream)
         else:

@@ -45,6 +45,10 @@ PROFILE_TESTS = pa.schema(
     [
         ("profile", pa.int32()),
         ("test", pa.int32()),
+        ("frame", pa.int32()),
+        ("variant", pa.int32()),
+        ("word", pa.int32()),
+        ("bit", pa.int64()),
         ("component", pa.int32()),
         ("role", pa.int32()),
         ("degree", pa.int32()),
@@ -57,17 +61,6 @@ PROFILE_TESTS = pa.schema(
         ("sourced", pa.bool_()),
         ("gap_from", pa.int64()),
         ("gap_to", pa.int64()),
-    ]
-)
-TESTS = pa.schema(
-    [
-        ("test", pa.int32()),
-        ("frame", pa.int32()),
-        ("variant", pa.int32()),
-        ("slot", pa.int32()),
-        ("word", pa.int32()),
-        ("bit", pa.int64()),
-        ("kind", pa.int32()),
     ]
 )
 _BY_CLAUSE = ("settled", "cleared", "denied")
@@ -143,15 +136,18 @@ def profile_tests(plan: Plan, profiles: Profiles) -> pa.Table:
             by_selection.setdefault((test.frame, selection), []).append((number, role))
     columns: list[list[object]] = [[] for _ in PROFILE_TESTS]
     for profile_number, (frame, sourced, problem, marks) in enumerate(profiles):
-        for selection, degree, accepted, doubt in marks:
+        for selection, degree, accepted, doubt, superseded in marks:
             for number, role in by_selection.get((frame, selection), ()):
                 test = plan.tests[number]
-                if degree == 0 and test.component != "latest":
+                if superseded if test.component == "latest" else degree == 0:
                     continue
                 gap = test.gap or (0, 0)
                 row = (
                     profile_number,
                     number,
+                    test.frame,
+                    test.variant,
+                    *place(test.slot),
                     COMPONENT[test.component],
                     role,
                     degree,
@@ -166,16 +162,6 @@ def profile_tests(plan: Plan, profiles: Profiles) -> pa.Table:
                 for column, value in zip(columns, row, strict=True):
                     column.append(value)
     return pa.table(columns, schema=PROFILE_TESTS)
-
-
-def tests_table(plan: Plan) -> pa.Table:
-    """Return where the outcome of each test belongs."""
-    rows = [
-        (number, t.frame, t.variant, t.slot, *place(t.slot), COMPONENT[t.component])
-        for number, t in enumerate(plan.tests)
-    ]
-    columns: list[list[object]] = [[row[k] for row in rows] for k in range(len(TESTS))]
-    return pa.table(columns, schema=TESTS)
 
 
 def variants_table(plan: Plan) -> pa.Table:
