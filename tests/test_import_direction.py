@@ -72,6 +72,7 @@ THIRD_PARTIES = {
     "pyarrow": ("sources", "cohort"),
     "pyspark": ("cohort",),
     "psycopg": ("sources",),
+    "z3": ("audit",),
 }
 # The taxonomies that are about medicine; those about persons and records hold what every record
 # has, and readers of records name some of it.

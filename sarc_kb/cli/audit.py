@@ -19,6 +19,7 @@ SECTIONS: dict[str, str] = {
     "source": "is every word of the record accounted for, and what does another version change",
     "agreement": "the engines on the boundary cases",
     "register": "the register of ambiguities, its readings and what they change",
+    "logic": "what can be met, what follows, what conflicts (extra audit)",
 }
 """The parts, in the order in which they are told, and what each is about; a part is the module of
 its name in `sarc_kb.audit`."""
