@@ -589,6 +589,7 @@ def _reached(
         if name == iri:
             for made in (SARC.gives, SARC.addsConcept, SARC.settles):
                 todo += [str(o) for o in c.new.graph.objects(URIRef(name), made)]
+                todo += [c.now(str(o)) for o in c.old.graph.objects(URIRef(c.before(name)), made)]
     return tuple(sorted(found))
 
 

@@ -229,7 +229,7 @@ class _Search:
             if before and after and (before.get(old), after.get(iri)) == best.outcomes:
                 candidate, facts = smaller, list(fewer)
         name = f"witness-{self.c.new.name(iri)}"
-        named = tuple(replace(f, id=f"fact-{n}") for n, f in enumerate(facts, 1))
+        named = tuple(replace(f, id=f"urn:sarc-kb:{name}:{n}") for n, f in enumerate(facts, 1))
         record = replace(
             candidate.record, patient=f"urn:sarc-kb:{name}", label=name, facts=named, findings=()
         )

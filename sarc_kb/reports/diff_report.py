@@ -191,7 +191,7 @@ def _cohort(trial: TrialDiff) -> Iterator[str]:
 def _escaped(text: str) -> str:
     """Return a text that Markdown shows as it is."""
     shown = " ".join(text.split())
-    for mark in "\\`*_[]<>#|":
+    for mark in "\\`*_[]<#|":
         shown = shown.replace(mark, "\\" + mark)
     return shown
 
