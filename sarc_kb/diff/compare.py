@@ -116,7 +116,9 @@ class Side:
         """Return the terms that are in a set, certainly (2) or possibly (1)."""
         if iri not in self._closures:
             wanted = self.trial.set_of(iri)
-            near = {t for m in wanted.members for t in (*self.terms.down(m), *self.terms.up(m))}
+            below = {t for m in wanted.members for t in self.terms.down(m)}
+            # A term with anything of the set below it is possibly of it.
+            near = below | {t for b in below for t in self.terms.up(b)}
             degrees = {t: wanted.degree_of_term(t, self.terms) for t in near}
             self._closures[iri] = {t: d for t, d in degrees.items() if d}
         return self._closures[iri]
