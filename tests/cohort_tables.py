@@ -6,16 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-
 from sarc_kb.assess import fold
 from sarc_kb.assessment import Outcome
 from sarc_kb.cohort.backends import Backend, open_backend
-from sarc_kb.cohort.cohort import Cohort
+from sarc_kb.cohort.cohort import Cohort, cohort_of_rows
 from sarc_kb.cohort.evaluate import TREATMENT
 from sarc_kb.cohort.plan import Frame, Plan
 from sarc_kb.cohort.rows import PatientRows
-from sarc_kb.cohort.tables import PATIENTS, Profiles, answers_table, facts_table, standing_table
 from sarc_kb.explain import Explanation, explain, missing_kinds
 from sarc_kb.prepare import Prepared
 from sarc_kb.treatment import outcomes_at_entry, rule_outcome
@@ -84,19 +81,8 @@ def cohort_of(
     server: str | None = None,
 ) -> tuple[Backend, Cohort]:
     """Return the evaluated cohort of patients given as rows; close the backend afterwards."""
-    found, profiles = list(rows), Profiles()
-    people: dict[str, list[object]] = {name: [None] * len(found) for name in PATIENTS.names}
-    people["pid"] = [pid for pid, _ in found]
-    people["patient"] = [f"patient-{pid}" for pid, _ in found]
     backend = open_backend(engine, memory="2GB", scratch=scratch, server=server)
-    tables = {
-        "patients": pa.table(people, schema=PATIENTS),
-        "facts": facts_table(found, profiles),
-        "standing": standing_table(found, plan),
-        "answers": answers_table(found),
-    }
-    loaded = {name: backend.load(name, table) for name, table in tables.items()}
-    return backend, Cohort(backend, plan, profiles, loaded)
+    return backend, cohort_of_rows(backend, plan, rows)
 
 
 def told_of(cohort: Cohort) -> dict[tuple[int, str], dict[str, Told]]:

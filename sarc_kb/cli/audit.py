@@ -14,7 +14,10 @@ from sarc_kb.errors import Finding, UsageError
 if TYPE_CHECKING:
     from sarc_kb.audit.section import Section
 
-SECTIONS: dict[str, str] = {}
+SECTIONS: dict[str, str] = {
+    "mutation": "do the cases hold every number, word and join of the rules",
+    "boundaries": "are there cases at every limit and every edge of a window",
+}
 """The parts, in the order in which they are told, and what each is about; a part is the module of
 its name in `sarc_kb.audit`."""
 

@@ -12,7 +12,17 @@ from sarc_kb.cohort import outputs
 from sarc_kb.cohort.backends import Backend
 from sarc_kb.cohort.evaluate import Inputs, Table, decide, evidence, matches, readings, words
 from sarc_kb.cohort.plan import Frame, Plan
-from sarc_kb.cohort.tables import Profiles, profile_tests, tests_table, variants_table
+from sarc_kb.cohort.rows import PatientRows
+from sarc_kb.cohort.tables import (
+    PATIENTS,
+    Profiles,
+    answers_table,
+    facts_table,
+    profile_tests,
+    standing_table,
+    tests_table,
+    variants_table,
+)
 
 
 class Cohort:
@@ -163,6 +173,28 @@ class Cohort:
         asked = {name: ibis.ifelse(condition, 1, 0).sum() for name, condition in columns.items()}
         (row,) = self.dicts(table.aggregate(**asked))
         return {name: int(row[name] or 0) for name in columns}
+
+
+def cohort_of_rows(
+    backend: Backend,
+    plan: Plan,
+    rows: Iterable[tuple[int, PatientRows]],
+    *,
+    with_evidence: bool = True,
+) -> Cohort:
+    """Return the evaluated cohort of patients that are given as rows, each with its number."""
+    found, profiles = list(rows), Profiles()
+    people: dict[str, list[object]] = {name: [None] * len(found) for name in PATIENTS.names}
+    people["pid"] = [pid for pid, _ in found]
+    people["patient"] = [f"patient-{pid}" for pid, _ in found]
+    tables = {
+        "patients": pa.table(people, schema=PATIENTS),
+        "facts": facts_table(found, profiles),
+        "standing": standing_table(found, plan),
+        "answers": answers_table(found),
+    }
+    loaded = {name: backend.load(name, table) for name, table in tables.items()}
+    return Cohort(backend, plan, profiles, loaded, with_evidence=with_evidence)
 
 
 def union_of(tables: Sequence[Table]) -> Table:
