@@ -171,19 +171,10 @@ class Judge:
                 found.append(at)
         wanted = _TELLING.get(mutant.kind, frozenset())
         concepts = mutant.concepts
-        if concepts:
-            # The codes of a record stand for terms.
-            def names(at: Seat) -> bool:
-                return bool(self._terms(at) & concepts)
-        else:
-
-            def names(at: Seat) -> bool:
-                return False
-
         return sorted(
             found,
             key=lambda at: (
-                not names(at),
+                not concepts or not self._terms(at) & concepts,
                 not wanted & frozenset(at.case.tests),
                 at.case.rule != mutant.of,
                 len(at.leaves),

@@ -342,6 +342,8 @@ class _Own:
             )
             quantity = quantity_of(role, self.part, self.terms)
             assert quantity is not None
+            if scaled == role.bounds:
+                return  # nothing is nothing in every unit
             yield self.made(
                 f"{clause.id}:{name}-unit={written}",
                 "unit",
