@@ -362,9 +362,9 @@ class Uses:
         for question in self.part.questions:
             if clause.iri in question.covers:
                 found.add(question.iri)
-                for name in (question.asked_of, question.asked_when):
-                    if name:
-                        found |= self.closure(name)
+                for asked in (question.asked_of, question.asked_when):
+                    if asked:
+                        found |= self.closure(asked)
         return found
 
     def closure(self, name: str) -> frozenset[str]:

@@ -303,6 +303,8 @@ class _Own:
                 continue
             said = word if name == "role" else f"paired{word[0].upper()}{word[1:]}"
             step = step_of(role, bound, self.part, self.terms)
+            lowest = attribute == "at_least" and self._lowest(role, bound)
+            unread = "no plausible value lies below the limit" if lowest else ""
             for moved in (bound - step, bound + step):
                 yield self.made(
                     f"{clause.id}:{said}={_plain(moved)}",
@@ -311,6 +313,7 @@ class _Own:
                     clause.iri,
                     other(replace(role.bounds, **{attribute: moved})),
                     limits=True,
+                    equivalent=unread if moved < bound else "",
                 )
             yield self.made(
                 f"{clause.id}:{said}-dropped",
@@ -319,6 +322,7 @@ class _Own:
                 clause.iri,
                 other(replace(role.bounds, **{attribute: None})),
                 limits=True,
+                equivalent=unread,
             )
             turned = _TURNED[attribute]
             yield self.made(
@@ -352,6 +356,12 @@ class _Own:
                 other(scaled),
                 limits=True,
             )
+
+    def _lowest(self, role: Role, bound: Decimal) -> bool:
+        """Whether no number of what ``role`` selects is plausible below ``bound``."""
+        members = self.part.set_of(role.concept_set).members
+        quantities = [self.terms.quantity_of(m) for m in members]
+        return all(q is not None and q.least is not None and q.least >= bound for q in quantities)
 
     def _other_unit(self, role: Role) -> tuple[str, Decimal] | None:
         """Return the accepted unit nearest to the canonical one in size, with its factor."""
@@ -653,6 +663,7 @@ class _Own:
         yield made(
             " -> ".join(looks if window.start_only else reversed(looks)),
             {"start_only": not window.start_only},
+            "" if window.iri in self.looked_in else "no fact is looked for in it",
         )
         unread = ""
         starts = window.starts_after is None and (
@@ -680,10 +691,29 @@ class _Own:
                         "it holds the same days" if same else "",
                     )
 
+    @property
+    def looked_in(self) -> set[str | None]:
+        """The windows in which some fact is looked for; others only say when something ends."""
+        found: set[str | None] = {series.window for series in self.part.series}
+        found |= {d.window for d in self.part.derivations}
+        found |= {d.during for d in self.part.derivations}
+        found |= {a.window for attempts in self.part.anchors.values() for a in attempts}
+        for part in (self.part, self.part.treatment):
+            if part is not None:
+                found |= {c.role.window for c in part.clauses.values() if c.role is not None}
+                found |= {part.course.window} if part.course is not None else set()
+        return found
+
     def _other_anchor(self, anchor: str) -> str:
         if anchor != _ENTRY:
             return _ENTRY
-        others = sorted({w.anchor for w in self.part.windows.values()} - {_ENTRY, _AS_OF})
+        # One that entry does not stand in for, so that it is another day in every record.
+        own = {
+            iri
+            for iri, attempts in self.part.anchors.items()
+            if not any(attempt.pick == "sameAs" for attempt in attempts)
+        }
+        others = sorted({w.anchor for w in self.part.windows.values()} & own) or sorted(own)
         return others[0] if others else _AS_OF
 
     def anchor(self, iri: str) -> Iterator[Mutant]:
@@ -735,7 +765,7 @@ class _Own:
                         "anchor",
                         f"{name} attempt {number} whatever its {words}",
                         iri,
-                        other(replace(attempt, **changed)),  # type: ignore[arg-type]
+                        other(replace(attempt, **changed)),
                     )
 
     def derivation(self, position: int, rule: Derivation) -> Iterator[Mutant]:
@@ -762,7 +792,7 @@ class _Own:
                     "derivation",
                     f"{name} without its {words}",
                     rule.iri,
-                    _without(position, replace(rule, **changed)),  # type: ignore[arg-type]
+                    _without(position, replace(rule, **changed)),
                     concepts=concepts,
                 )
         if rule.holds_for:
@@ -828,7 +858,7 @@ class _Own:
                 for field in ("least", "most"):
                     bound: Decimal = getattr(level, field)
                     for moved in (bound - step, bound + step):
-                        new = replace(level, **{field: moved})
+                        new = replace(level, **{field: moved})  # type: ignore[arg-type]
                         levels = (*series.levels[:at], new, *series.levels[at + 1 :])
                         changed = replace(series, levels=levels)
                         name = local_name(level.iri)
