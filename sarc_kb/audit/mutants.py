@@ -711,7 +711,7 @@ class _Own:
         own = {
             iri
             for iri, attempts in self.part.anchors.items()
-            if not any(attempt.pick == "sameAs" for attempt in attempts)
+            if attempts and not any(attempt.pick == "sameAs" for attempt in attempts)
         }
         others = sorted({w.anchor for w in self.part.windows.values()} & own) or sorted(own)
         return others[0] if others else _AS_OF
