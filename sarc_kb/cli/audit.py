@@ -20,6 +20,8 @@ SECTIONS: dict[str, str] = {
     "agreement": "the engines on the boundary cases",
     "register": "the register of ambiguities, its readings and what they change",
     "logic": "what can be met, what follows, what conflicts (extra audit)",
+    "mutation": "do the cases hold every number, word and join of the rules",
+    "boundaries": "are there cases at every limit and every edge of a window",
 }
 """The parts, in the order in which they are told, and what each is about; a part is the module of
 its name in `sarc_kb.audit`."""

@@ -220,7 +220,13 @@ class Cohort:
         return {name: int(row[name] or 0) for name in columns}
 
 
-def cohort_of_rows(backend: Backend, plan: Plan, rows: Iterable[tuple[int, PatientRows]]) -> Cohort:
+def cohort_of_rows(
+    backend: Backend,
+    plan: Plan,
+    rows: Iterable[tuple[int, PatientRows]],
+    *,
+    with_evidence: bool = True,
+) -> Cohort:
     """Return the cohort of patients that are given as rows, with their numbers for names."""
     found, profiles = list(rows), Profiles()
     people: dict[str, list[object]] = {name: [None] * len(found) for name in PATIENTS.names}
@@ -232,7 +238,8 @@ def cohort_of_rows(backend: Backend, plan: Plan, rows: Iterable[tuple[int, Patie
         "standing": standing_table(found, plan),
         "answers": answers_table(found),
     }
-    return Cohort(backend, plan, profiles, {n: backend.load(n, t) for n, t in tables.items()})
+    loaded = {name: backend.load(name, table) for name, table in tables.items()}
+    return Cohort(backend, plan, profiles, loaded, with_evidence=with_evidence)
 
 
 def union_of(tables: Sequence[Table]) -> Table:
