@@ -155,7 +155,7 @@ def test_all_mutants(kb: KnowledgeBase, trial: Trial) -> None:
     assert score > LEAST
 
 
-LEAST = 0.86
+LEAST = 0.87
 """Raise it as survivors become cases."""
 
 

@@ -708,11 +708,18 @@ class _Own:
         if anchor != _ENTRY:
             return _ENTRY
         # One that entry does not stand in for, so that it is another day in every record.
-        own = {
-            iri
-            for iri, attempts in self.part.anchors.items()
-            if attempts and not any(attempt.pick == "sameAs" for attempt in attempts)
-        }
+        anchors = self.part.anchors
+        given = {_ENTRY, _AS_OF}
+        while True:
+            more = {
+                iri
+                for iri, attempts in anchors.items()
+                if any(given & set(attempt.targets) for attempt in attempts)
+            }
+            if more <= given:
+                break
+            given |= more
+        own = {iri for iri, attempts in anchors.items() if attempts} - given
         others = sorted({w.anchor for w in self.part.windows.values()} & own) or sorted(own)
         return others[0] if others else _AS_OF
 
