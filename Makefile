@@ -35,8 +35,9 @@ setup: .venv/dev.stamp ## make .venv with all that developers need
 validate: .venv/run.stamp ## validate the example patients and print the report
 	@$(BIN)/sarc-kb validate examples || case $$? in 1|3) ;; *) exit 1 ;; esac
 
+# Tests of one group share what takes long to make, in one of the two processes.
 test: .venv/dev.stamp ## run the tests
-	$(BIN)/python -m pytest -n 2 $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_FLAGS)
 
 check: lint types ontology-check rules-check ## style, types, ontology and rules
 

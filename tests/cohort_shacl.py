@@ -11,8 +11,7 @@ from pathlib import Path
 
 from sarc_kb.assess import clause_outcomes
 from sarc_kb.cohort.plan import Frame, Plan
-from sarc_kb.cohort.preparing import Settings, patient_rows
-from sarc_kb.cohort.rows import PatientRows
+from sarc_kb.cohort.rows import PatientRows, rows_of
 from sarc_kb.engines.prepared_graph import prepared_graph
 from sarc_kb.engines.shacl_engine import ShaclEngine
 from sarc_kb.errors import UsageError
@@ -60,16 +59,19 @@ class Judged:
 
 
 def judge_record(own: Shared, pid: int, record: PatientRecord) -> Judged:
-    truths = []
+    """Judge one patient, prepared as `sarc_kb.cohort.preparing.patient_rows` does."""
+    truths, rows = [], PatientRows()
     at_entry = own.kb.prepare(record, own.trial)
     for frame in own.plan.frames:
         if not frame.is_treatment:
+            rows_of(at_entry, frame, rows)
             truths.append(_by_shacl(own, pid, at_entry, frame, None))
         elif may_have_begun(record, own.trial, own.kb.terms):
             course = own.kb.prepare(record, frame.part, as_of=last_day(record))
             if has_begun(course):
+                rows_of(course, frame, rows, at_entry)
                 truths.append(_by_shacl(own, pid, course, frame, at_entry))
-    return Judged(pid, patient_rows(own.kb, own.plan, record, Settings()), truths)
+    return Judged(pid, rows, truths)
 
 
 def _by_shacl(

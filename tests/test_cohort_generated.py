@@ -56,6 +56,7 @@ def test_some_generated_patients(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ten thousand")
 def test_ten_thousand_generated_patients(tmp_path: Path) -> None:
     held_by_the_oracle(held_together(judged(10_000, 2), tmp_path))
 

@@ -165,6 +165,7 @@ def test_a_few_hundred_patients(kb: KnowledgeBase, trial: Trial) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ten thousand")
 def test_every_clause_comes_to_every_outcome(kb: KnowledgeBase, trial: Trial) -> None:
     judged = cohort(trial, kb.terms, SEED, 10_000)
     assert len({j.name for j in judged}) == 10_000
@@ -179,6 +180,7 @@ def test_every_clause_comes_to_every_outcome(kb: KnowledgeBase, trial: Trial) ->
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ten thousand")
 def test_every_treatment_rule_comes_to_every_outcome(kb: KnowledgeBase, trial: Trial) -> None:
     part = trial.treatment
     assert part is not None

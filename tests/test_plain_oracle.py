@@ -38,6 +38,7 @@ def test_a_few_hundred_by_hand(kb: KnowledgeBase, trial: Trial) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ten thousand")
 def test_ten_thousand_by_hand(kb: KnowledgeBase, trial: Trial) -> None:
     records = generate(trial, kb.terms, SEED, 10_000)
     found = compare(records, told(kb, trial, 10_000))
