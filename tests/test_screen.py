@@ -543,6 +543,8 @@ class Child:
             text=True,
             cwd=ROOT,
             start_new_session=True,
+            # Where the tests run in the background, interrupts are ignored, and children inherit it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def wait_for(self, pattern: str, folder: Path) -> None:
