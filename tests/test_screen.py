@@ -544,7 +544,7 @@ class Child:
             cwd=ROOT,
             start_new_session=True,
             # Where the tests run in the background, interrupts are ignored, and children inherit it.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - one call
         )
 
     def wait_for(self, pattern: str, folder: Path) -> None:

@@ -158,7 +158,10 @@ def test_a_vaguer_record_never_decides_otherwise(
             continue
         # Seen as from a late day, so that a blurred date cannot hide a fact behind that day.
         as_of = case.as_of or parse_date("2024-12-31")
-        before = outcomes(kb.prepare(case.record, trial, as_of=as_of))
+        seen_then = kb.prepare(case.record, trial, as_of=as_of)
+        if seen_then.later:
+            continue  # a fact behind that day would come in sight with its date blurred
+        before = outcomes(seen_then)
         after = outcomes(kb.prepare(vague, trial, as_of=as_of))
         for name, now in after.items():
             if (blur.__name__, case.id, name) in NOT_SOUND:
