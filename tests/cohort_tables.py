@@ -55,7 +55,7 @@ def truth_of(
         sources = [", ".join(i.sources) for i in ground.evidence]
         sources += [", ".join(a.item.sources) for a in ground.answers]
         open_ = outcome is Outcome.UNDETERMINED
-        clauses[clause.id] = (
+        clauses[named(frame, clause.id)] = (
             outcome.word,
             frozenset(filter(None, sources)),
             frozenset(missing_kinds(clause, ground)) if open_ else frozenset(),
@@ -85,13 +85,22 @@ def cohort_of(
     return backend, cohort_of_rows(backend, plan, rows)
 
 
+def named(frame: Frame, clause: str) -> str:
+    """Return a name for a clause that no other part has: a treatment rule may judge a clause on
+    eligibility again, under its id."""
+    return f"treatment {clause}" if frame.is_treatment else clause
+
+
 def told_of(cohort: Cohort) -> dict[tuple[int, str], dict[str, Told]]:
     """Return, for each patient and trial, what the cohort engine says of each clause."""
     found: dict[tuple[int, str], dict[str, Told]] = {}
     for row in cohort.dicts(cohort.clause_rows()):
         if row["clause"] is None:
             continue
-        found.setdefault((row["pid"], row["trial"]), {})[row["clause"]] = (
+        told = found.setdefault((row["pid"], row["trial"]), {})
+        clause = named(cohort.plan.frames[row["frame"]], row["clause"])
+        assert clause not in told
+        told[clause] = (
             row["outcome"],
             frozenset(row["evidence"] or ()),
             frozenset((row["missing"] or "").split("; ")) - {""},

@@ -801,19 +801,6 @@ class Comparison:
     differences: list[str]
 
 
-UNDECIDED = ("E14a", 7)
-"""A clause, and on how many of the ten thousand shared patients the oracle and the program differ
-about it without anybody having worked out yet who is right. Any other difference is a fault."""
-
-
-def decided(differences: Iterable[str]) -> list[str]:
-    """Return the differences that are faults."""
-    found = list(differences)
-    clause, most = UNDECIDED
-    open_ = [d for d in found if d.split(":")[0].endswith(f" {clause}")]
-    return [d for d in found if d not in open_] if len(open_) <= most else found
-
-
 def compare(
     records: Iterable[PatientRecord], outcome: Callable[[PatientRecord, str], str]
 ) -> Comparison:
