@@ -269,6 +269,13 @@ def _changes(
         else:
             values = Coded(frozenset((kind,)))
         yield replace(_change(p, series, rule, (a, b), values, axes, sure), span=day)
+    for use in floating:
+        # Its days are not known: it may follow any of the others, not only the one it is sorted by.
+        y = use.item.interval.lo
+        doses = {u.item.interval.lo for u in exact if u is not use} - {y}
+        kinds = frozenset(_kind(series, x, y) for x in doses)
+        if kinds:
+            yield _change(p, series, rule, (use,), Coded(general=kinds), {}, False)
     if exact and any(u.first.minute_lo <= exact[0].first.minute_hi for u in vague):
         yield _change(p, series, rule, (exact[0],), either, {}, False)
     if len(uses) > 1:
