@@ -36,7 +36,7 @@ LAYERS = (
     {"rules"},
     {"prepare"},
     {"engines"},
-    {"explain"},
+    {"explain", "record_kinds"},
     {"wording"},
     {"to_decide"},
     {"assess"},
@@ -73,6 +73,8 @@ THIRD_PARTIES = {
     "pyspark": ("cohort",),
     "psycopg": ("sources",),
     "z3": ("audit",),
+    "jinja2": ("reports",),
+    "xlsxwriter": ("reports",),
 }
 # The taxonomies that are about medicine; those about persons and records hold what every record
 # has, and readers of records name some of it.
