@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PASS, FAIL, COULD_NOT, UNDETERMINED, INTERRUPTED = 0, 1, 2, 3, 130
 _STANDARD_OUTPUT = "standard output"
-FORMATS = ("text", "json", "jsonl", "turtle", "jsonld")
+FORMATS = ("text", "html", "json", "jsonl", "turtle", "jsonld")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -505,6 +505,10 @@ def _render(result: AssessmentSet, options: argparse.Namespace, kb: KnowledgeBas
         from sarc_kb.reports.json_report import render_json
 
         return render_json(result)
+    if options.format == "html":
+        from sarc_kb.reports.html_report import render_html
+
+        return render_html(result)
     if options.format in ("turtle", "jsonld"):
         from sarc_kb.reports import shacl_report
 
