@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PASS, FAIL, COULD_NOT, UNDETERMINED, INTERRUPTED = 0, 1, 2, 3, 130
 _STANDARD_OUTPUT = "standard output"
-FORMATS = ("text", "html", "json", "jsonl", "turtle", "jsonld")
+FORMATS = ("text", "html", "json", "jsonl", "fhir", "turtle", "jsonld")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -509,6 +509,10 @@ def _render(result: AssessmentSet, options: argparse.Namespace, kb: KnowledgeBas
         from sarc_kb.reports.html_report import render_html
 
         return render_html(result)
+    if options.format == "fhir":
+        from sarc_kb.reports.fhir_report import render_fhir
+
+        return render_fhir(result)
     if options.format in ("turtle", "jsonld"):
         from sarc_kb.reports import shacl_report
 
