@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fhir.resources.R4B.bundle import Bundle
-from hypothesis import given
+from hypothesis import given, settings
 
 from sarc_kb.assessment import (
     AssessmentSet,
@@ -170,7 +170,7 @@ def test_equal_reports_are_two_entries() -> None:
     assert len({e["fullUrl"] for e in document["entry"]}) == 2
 
 
-@often
+@settings(often, max_examples=30)
 @given(ANYTHING)
 def test_any_assessment_is_valid(result: AssessmentSet) -> None:
     text = render_fhir(result)

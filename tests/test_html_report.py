@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from sarc_kb.assessment import (
     AssessmentSet,
@@ -194,7 +194,7 @@ def test_a_timeline_by_hand() -> None:
 
 
 # -- what it is made of ----------------------------------------------------------------------------
-@often
+@settings(often, max_examples=30)
 @given(ANYTHING)
 def test_no_text_becomes_markup(result: AssessmentSet) -> None:
     text = render_html(result)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PASS, FAIL, COULD_NOT, UNDETERMINED, INTERRUPTED = 0, 1, 2, 3, 130
 _STANDARD_OUTPUT = "standard output"
-FORMATS = ("text", "html", "json", "jsonl", "fhir", "turtle", "jsonld")
+FORMATS = ("text", "html", "markdown", "json", "jsonl", "fhir", "turtle", "jsonld", "junit")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -513,6 +513,14 @@ def _render(result: AssessmentSet, options: argparse.Namespace, kb: KnowledgeBas
         from sarc_kb.reports.fhir_report import render_fhir
 
         return render_fhir(result)
+    if options.format == "markdown":
+        from sarc_kb.reports.markdown_report import render_markdown
+
+        return render_markdown(result)
+    if options.format == "junit":
+        from sarc_kb.reports.junit_report import render_junit
+
+        return render_junit(result)
     if options.format in ("turtle", "jsonld"):
         from sarc_kb.reports import shacl_report
 
