@@ -119,6 +119,13 @@ def test_junit_holds(result: AssessmentSet) -> None:
     root = ElementTree.fromstring(text.encode("utf-8"))
     names = {"name", "package", "id", "timestamp", "hostname", "tests", "failures", "errors"}
     assert all(set(suite.attrib) == {*names, "skipped", "time"} for suite in root)
+    # The schemas of Ant and of Jenkins both let no more than this through.
+    for case in root.iter("testcase"):
+        assert set(case.attrib) == {"classname", "name", "time"}
+        for told in case:
+            assert set(told.attrib) == {"message", *(["type"] if told.tag != "skipped" else [])}
+    order = [child.tag for suite in root for child in suite if child.tag != "testcase"]
+    assert order == ["properties", "system-out", "system-err"] * len(root)
 
 
 # -- Markdown --------------------------------------------------------------------------------------
