@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 PASS, FAIL, COULD_NOT, UNDETERMINED, INTERRUPTED = 0, 1, 2, 3, 130
 _STANDARD_OUTPUT = "standard output"
-FORMATS = ("text", "html", "markdown", "json", "jsonl", "fhir", "turtle", "jsonld", "junit")
+FORMATS = (
+    *("text", "html", "markdown", "xlsx"),
+    *("json", "jsonl", "fhir", "turtle", "jsonld", "junit"),
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -386,6 +389,17 @@ def _validate(options: argparse.Namespace) -> int:
     from sarc_kb.kb import option_date, with_entry_dates
 
     one_kind_of_source(options)
+    if options.format == "xlsx" and options.output is None:
+        raise UsageError(
+            Finding(
+                "USE090",
+                "error",
+                "--format xlsx",
+                "no --output",
+                "a workbook is no text that could be shown",
+                "add --output FILE.xlsx",
+            )
+        )
     kb = knowledge_base(options)
     trial, engine = kb.engine(
         options.trial,
@@ -430,7 +444,13 @@ def _validate(options: argparse.Namespace) -> int:
         write(stream_jsonl(kb.info, judged(), problems), options.output)
     else:
         result = AssessmentSet(kb.info, tuple(judged()), tuple(problems))
-        write(_render(result, options, kb), options.output)
+        if options.format == "xlsx":
+            from sarc_kb.reports.xlsx_report import render_xlsx
+
+            with whole_file(Path(options.output)) as stream:
+                stream.write(render_xlsx(result))
+        else:
+            write(_render(result, options, kb), options.output)
     for finding in problems:
         if finding.severity != "info":
             complain(finding)

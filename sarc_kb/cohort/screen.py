@@ -34,9 +34,11 @@ from sarc_kb.facts import PatientRecord
 from sarc_kb.kb import KnowledgeBase
 from sarc_kb.mappings import guarded
 from sarc_kb.reports.escaping import visible, visible_in_json
+from sarc_kb.reports.workbook import Workbook, check_installed
 from sarc_kb.rules import Trial
 
-FORMATS = ("parquet", "csv", "jsonl")
+FORMATS = ("parquet", "csv", "jsonl", "xlsx")
+WORKBOOK = "screened.xlsx"
 SUMMARY = "summary.json"
 UNCHANGED = "nothing changed: what was set is the default"
 FLIP_COLUMNS = (
@@ -116,6 +118,8 @@ def screen(
     """
     output = output.resolve()
     _free(output)
+    if options.format == "xlsx":
+        check_installed()
     check_engine(options.engine, memory=options.memory, server=options.server)
     changes = dict(what_if or {})
     plan = Plan({**trials, **changes}, only=settings.only)
@@ -150,45 +154,66 @@ def screen(
                 tables,
                 with_evidence=options.clauses and options.evidence,
             )
-            people = tables["patients"]
-            errors = sum(cohort.sums(people, {"all": people.error.notnull()}).values())
-            rows = cohort.patient_rows(trials)
-            write_rows(
-                cohort, [rows], ("pid", "trial"), PATIENT_COLUMNS, results / "patients", options
-            )
-            if options.clauses:
-                parts = cohort.clause_parts(trials)
-                order = ("pid", "trial", "frame", "slot")
-                write_rows(cohort, parts, order, CLAUSE_COLUMNS, results / "clauses", options)
-            told: list[Worth] = []
-            if changes:
-                before = compared_with or next(iter(trials))
-                # The run itself is told by all that was set for it.
-                others = {name: ", ".join(trials[name].changed) or UNCHANGED for name in trials}
-                others |= {name: name for name in changes if name != before}
-                told = [worth(cohort, before, *other) for other in others.items()]
-                rows = union_of([flips(cohort, before, *other) for other in others.items()])
+            with _book(results, options) as book:
+                people = tables["patients"]
+                errors = sum(cohort.sums(people, {"all": people.error.notnull()}).values())
+                rows = cohort.patient_rows(trials)
                 write_rows(
-                    cohort, [rows], ("pid", "change"), FLIP_COLUMNS, results / "what-if", options
+                    cohort,
+                    [rows],
+                    ("pid", "trial"),
+                    PATIENT_COLUMNS,
+                    results / "patients",
+                    options,
+                    book,
                 )
-            waiting = tables["over_time"]
-            if settings.wait:
-                rows = waiting.join(people.select("pid", "patient"), "pid")
-                write_rows(
-                    cohort, [rows], ("pid", "trial"), WAIT_COLUMNS, results / "earliest", options
+                if options.clauses:
+                    parts = cohort.clause_parts(trials)
+                    order = ("pid", "trial", "frame", "slot")
+                    write_rows(
+                        cohort, parts, order, CLAUSE_COLUMNS, results / "clauses", options, book
+                    )
+                told: list[Worth] = []
+                if changes:
+                    before = compared_with or next(iter(trials))
+                    # The run itself is told by all that was set for it.
+                    others = {name: ", ".join(trials[name].changed) or UNCHANGED for name in trials}
+                    others |= {name: name for name in changes if name != before}
+                    told = [worth(cohort, before, *other) for other in others.items()]
+                    rows = union_of([flips(cohort, before, *other) for other in others.items()])
+                    write_rows(
+                        cohort,
+                        [rows],
+                        ("pid", "change"),
+                        FLIP_COLUMNS,
+                        results / "what-if",
+                        options,
+                        book,
+                    )
+                waiting = tables["over_time"]
+                if settings.wait:
+                    rows = waiting.join(people.select("pid", "patient"), "pid")
+                    write_rows(
+                        cohort,
+                        [rows],
+                        ("pid", "trial"),
+                        WAIT_COLUMNS,
+                        results / "earliest",
+                        options,
+                        book,
+                    )
+                found = Screening(
+                    patients=patients,
+                    not_judged=errors,
+                    trials=tuple(count_trial(cohort, name, patients, errors) for name in trials),
+                    changes=tuple(told),
+                    waiting=tuple(
+                        count_waiting(cohort, waiting, name, settings.horizon_days)
+                        for name in settings.wait
+                    ),
+                    engine=backend.name,
+                    engine_version=backend.version,
                 )
-            found = Screening(
-                patients=patients,
-                not_judged=errors,
-                trials=tuple(count_trial(cohort, name, patients, errors) for name in trials),
-                changes=tuple(told),
-                waiting=tuple(
-                    count_waiting(cohort, waiting, name, settings.horizon_days)
-                    for name in settings.wait
-                ),
-                engine=backend.name,
-                engine_version=backend.version,
-            )
         finally:
             backend.close()
         if describe is not None:
@@ -272,6 +297,16 @@ def _busy(work: Path) -> UsageError:
 
 
 # -- files -------------------------------------------------------------------------------------
+@contextmanager
+def _book(results: Path, options: Options) -> Iterator[Workbook | None]:
+    """Give the workbook that all rows go into, where that is the format."""
+    if options.format != "xlsx":
+        yield None
+        return
+    with (results / WORKBOOK).open("wb") as stream, Workbook(stream) as book:
+        yield book
+
+
 def write_rows(
     cohort: Cohort,
     parts: Iterable[Any],
@@ -279,15 +314,21 @@ def write_rows(
     columns: tuple[str, ...],
     path: Path,
     options: Options,
+    book: Workbook | None,
 ) -> None:
-    """Write rows as ``path`` with the ending of the format, part after part, each in order."""
+    """Write rows as ``path`` with the ending of the format, part after part, each in order; into a
+    ``book``, as a sheet of that name."""
 
     def ordered(rows: Any) -> Any:
         keys = [ibis.asc(name, nulls_first=True) for name in order]
         return rows.order_by(keys).select(*columns)
 
-    target = path.with_name(f"{path.name}.{options.format}")
     found = (ordered(rows) for rows in parts)
+    if book is not None:
+        batches = (batch for rows in found for batch in cohort.backend.batches(rows))
+        book.sheet(path.name, columns, (row for batch in batches for row in _rows(batch)))
+        return
+    target = path.with_name(f"{path.name}.{options.format}")
     if options.format == "parquet":
         first = next(found)
         schema = first.schema().to_pyarrow()
@@ -311,8 +352,12 @@ def _write_csv(batches: Iterator[pa.RecordBatch], columns: tuple[str, ...], stre
     table = csv.writer(stream, lineterminator="\r\n")
     table.writerow(columns)
     for batch in batches:
-        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+        for row in _rows(batch):
             table.writerow([guarded(visible(_cell(value))) for value in row])
+
+
+def _rows(batch: pa.RecordBatch) -> Iterator[tuple[object, ...]]:
+    yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
 def _cell(value: object) -> str:
