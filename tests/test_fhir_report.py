@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,11 +18,8 @@ from sarc_kb.assessment import (
     Verdict,
 )
 from sarc_kb.errors import Finding
-from sarc_kb.kb import KnowledgeBase
 from sarc_kb.reports.fhir_report import render_fhir
 from tests.test_reports import ALONE, ANNA, ANYTHING, COURSE, OPEN, STORY, TREATED, harmless, often
-
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 
 def bundle(result: AssessmentSet) -> dict[str, Any]:
@@ -180,16 +176,3 @@ def test_any_assessment_is_valid(result: AssessmentSet) -> None:
     entries = document.get("entry", [])
     assert len({e["fullUrl"] for e in entries}) == len(entries)
     assert len(entries) == len(result.assessments) + bool(result.run_findings)
-
-
-@pytest.mark.parametrize("name", sorted(p.name for p in EXAMPLES.iterdir() if p.is_dir()))
-def test_every_example_is_valid(kb: KnowledgeBase, name: str) -> None:
-    folder = EXAMPLES / name
-    omop = str(folder) if name.startswith("omop-") else None
-    result = kb.validate(*([] if omop else [folder]), omop=omop)
-    for assessment, response in zip(result.assessments, responses(result), strict=True):
-        told = contained(response, "Parameters")["parameter"]
-        assert {"name": "verdict", "valueString": assessment.verdict.value} in told
-        assert sum(p["name"] == "criterion" for p in told) == len(assessment.criteria) == 30
-        if response["status"] == "data-required":
-            assert response["dataRequirement"]
