@@ -30,11 +30,11 @@ from benchmarks.cohort_data import PART, Made, make
 from benchmarks.common import milliseconds, read, table
 from sarc_kb.cohort.backends import DuckDB, open_backend
 from sarc_kb.cohort.cohort import Cohort
-from sarc_kb.cohort.outputs import CLAUSE_COLUMNS, PATIENT_COLUMNS
+from sarc_kb.cohort.outputs import PATIENT_COLUMNS
 from sarc_kb.cohort.plan import Plan
 from sarc_kb.cohort.preparing import PreparedStore, Settings, prepare_part
 from sarc_kb.cohort.rows import PatientRows, rows_of
-from sarc_kb.cohort.screen import Options, write_rows
+from sarc_kb.cohort.screen import Options, clause_tables, ordered, write_rows
 from sarc_kb.cohort.tables import ANSWERS, FACTS, PATIENTS, Profiles, standing_schema
 from sarc_kb.engines.prepared_graph import prepared_graph
 from sarc_kb.engines.shacl_engine import ENGINE_NAMES, ShaclEngine
@@ -100,14 +100,12 @@ def evaluate(folder: str, patients: int, clauses: bool, evidence: bool) -> None:
         )
         _write_patients(cohort, at.scratch)
         if clauses:
-            order = ("pid", "trial", "frame", "slot")
-            parts = cohort.clause_parts()
-            write_rows(cohort, parts, order, CLAUSE_COLUMNS, at.scratch / "clauses", Options())
+            write_rows(clause_tables(cohort, plan.names), at.scratch / "clauses", Options())
 
 
 def _write_patients(cohort: Cohort, folder: Path) -> None:
-    rows = [cohort.patient_rows()]
-    write_rows(cohort, rows, ("pid", "trial"), PATIENT_COLUMNS, folder / "patients", Options())
+    rows = ordered(cohort, cohort.patient_rows(), ("pid", "trial"), PATIENT_COLUMNS)
+    write_rows(rows, folder / "patients", Options())
 
 
 def scan(folder: str, patients: int) -> None:
