@@ -11,8 +11,8 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -21,9 +21,10 @@ from typing import Any
 import ibis
 import pyarrow as pa
 
-from sarc_kb.cohort.backends import check_engine, open_backend, told_failures, write_batches
+from sarc_kb.cohort.backends import check_engine, open_backend, told_failures, write_tables
+from sarc_kb.cohort.clause_rows import CLAUSE_COLUMNS
 from sarc_kb.cohort.cohort import Cohort, union_of
-from sarc_kb.cohort.outputs import CLAUSE_COLUMNS, PATIENT_COLUMNS
+from sarc_kb.cohort.outputs import PATIENT_COLUMNS
 from sarc_kb.cohort.plan import Plan
 from sarc_kb.cohort.preparing import PreparedStore, Settings, prepare_all
 from sarc_kb.cohort.summary import TrialCount, Worth, count_trial, flips, worth
@@ -40,6 +41,8 @@ from sarc_kb.rules import Trial
 FORMATS = ("parquet", "csv", "jsonl", "xlsx")
 WORKBOOK = "screened.xlsx"
 SUMMARY = "summary.json"
+_ROWS = 100_000
+"""Rows that are told as text at once."""
 UNCHANGED = "nothing changed: what was set is the default"
 FLIP_COLUMNS = (
     "patient",
@@ -135,14 +138,14 @@ def screen(
         for folder in (scratch, results):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-        backend = open_backend(
+        opened = open_backend(
             options.engine,
             memory=options.memory,
             scratch=scratch,
             threads=options.threads,
             server=options.server,
         )
-        try:
+        with closing(opened) as backend, _book(results, options) as book:
             tables = {
                 name: backend.load_files(name, store.files(name), schema)
                 for name, schema in store.schemas().items()
@@ -154,68 +157,42 @@ def screen(
                 tables,
                 with_evidence=options.clauses and options.evidence,
             )
-            with _book(results, options) as book:
-                people = tables["patients"]
-                errors = sum(cohort.sums(people, {"all": people.error.notnull()}).values())
-                rows = cohort.patient_rows(trials)
-                write_rows(
-                    cohort,
-                    [rows],
-                    ("pid", "trial"),
-                    PATIENT_COLUMNS,
-                    results / "patients",
-                    options,
-                    book,
-                )
-                if options.clauses:
-                    parts = cohort.clause_parts(trials)
-                    order = ("pid", "trial", "frame", "slot")
-                    write_rows(
-                        cohort, parts, order, CLAUSE_COLUMNS, results / "clauses", options, book
-                    )
-                told: list[Worth] = []
-                if changes:
-                    before = compared_with or next(iter(trials))
-                    # The run itself is told by all that was set for it.
-                    others = {name: ", ".join(trials[name].changed) or UNCHANGED for name in trials}
-                    others |= {name: name for name in changes if name != before}
-                    told = [worth(cohort, before, *other) for other in others.items()]
-                    rows = union_of([flips(cohort, before, *other) for other in others.items()])
-                    write_rows(
-                        cohort,
-                        [rows],
-                        ("pid", "change"),
-                        FLIP_COLUMNS,
-                        results / "what-if",
-                        options,
-                        book,
-                    )
-                waiting = tables["over_time"]
-                if settings.wait:
-                    rows = waiting.join(people.select("pid", "patient"), "pid")
-                    write_rows(
-                        cohort,
-                        [rows],
-                        ("pid", "trial"),
-                        WAIT_COLUMNS,
-                        results / "earliest",
-                        options,
-                        book,
-                    )
-                found = Screening(
-                    patients=patients,
-                    not_judged=errors,
-                    trials=tuple(count_trial(cohort, name, patients, errors) for name in trials),
-                    changes=tuple(told),
-                    waiting=tuple(
-                        count_waiting(cohort, waiting, name, settings.horizon_days)
-                        for name in settings.wait
-                    ),
-                    engine=backend.name,
-                    engine_version=backend.version,
-                )
-        finally:
-            backend.close()
+            people = tables["patients"]
+            errors = sum(cohort.sums(people, {"all": people.error.notnull()}).values())
+
+            def write(
+                name: str, rows: Any, order: tuple[str, ...], columns: tuple[str, ...]
+            ) -> None:
+                write_rows(ordered(cohort, rows, order, columns), results / name, options, book)
+
+            write("patients", cohort.patient_rows(trials), ("pid", "trial"), PATIENT_COLUMNS)
+            if options.clauses:
+                write_rows(clause_tables(cohort, trials), results / "clauses", options, book)
+            told: list[Worth] = []
+            if changes:
+                before = compared_with or next(iter(trials))
+                # The run itself is told by all that was set for it.
+                others = {name: ", ".join(trials[name].changed) or UNCHANGED for name in trials}
+                others |= {name: name for name in changes if name != before}
+                told = [worth(cohort, before, *other) for other in others.items()]
+                rows = union_of([flips(cohort, before, *other) for other in others.items()])
+                write("what-if", rows, ("pid", "change"), FLIP_COLUMNS)
+            waiting = tables["over_time"]
+            if settings.wait:
+                rows = waiting.join(people.select("pid", "patient"), "pid")
+                write("earliest", rows, ("pid", "trial"), WAIT_COLUMNS)
+            found = Screening(
+                patients=patients,
+                not_judged=errors,
+                trials=tuple(count_trial(cohort, name, patients, errors) for name in trials),
+                changes=tuple(told),
+                waiting=tuple(
+                    count_waiting(cohort, waiting, name, settings.horizon_days)
+                    for name in settings.wait
+                ),
+                engine=backend.name,
+                engine_version=backend.version,
+            )
         if describe is not None:
             text = json.dumps(describe(found), ensure_ascii=False, indent=2) + "\n"
             (results / SUMMARY).write_text(visible_in_json(text), encoding="utf-8", newline="\n")
@@ -297,6 +274,12 @@ def _busy(work: Path) -> UsageError:
 
 
 # -- files -------------------------------------------------------------------------------------
+def ordered(cohort: Cohort, rows: Any, order: tuple[str, ...], columns: tuple[str, ...]) -> Any:
+    """Yield the columns of ``rows``, an expression, in order, a bounded number at a time."""
+    keys = [ibis.asc(name, nulls_first=True) for name in order]
+    return cohort.tables(rows.order_by(keys).select(*columns))
+
+
 @contextmanager
 def _book(results: Path, options: Options) -> Iterator[Workbook | None]:
     """Give the workbook that all rows go into, where that is the format."""
@@ -308,37 +291,26 @@ def _book(results: Path, options: Options) -> Iterator[Workbook | None]:
 
 
 def write_rows(
-    cohort: Cohort,
-    parts: Iterable[Any],
-    order: tuple[str, ...],
-    columns: tuple[str, ...],
-    path: Path,
-    options: Options,
-    book: Workbook | None,
+    tables: Iterable[pa.Table], path: Path, options: Options, book: Workbook | None
 ) -> None:
-    """Write rows as ``path`` with the ending of the format, part after part, each in order; into a
-    ``book``, as a sheet of that name."""
-
-    def ordered(rows: Any) -> Any:
-        keys = [ibis.asc(name, nulls_first=True) for name in order]
-        return rows.order_by(keys).select(*columns)
-
-    found = (ordered(rows) for rows in parts)
-    if book is not None:
-        batches = (batch for rows in found for batch in cohort.backend.batches(rows))
-        book.sheet(path.name, columns, (row for batch in batches for row in _rows(batch)))
-        return
+    """Write tables of the same columns, one at least, as ``path`` with the ending of the format; into
+    a ``book``, as a sheet of that name."""
     target = path.with_name(f"{path.name}.{options.format}")
+    found = iter(tables)
+    first = next(found)
+    tables = chain((first,), found)
+    if book is not None:
+        batches = (batch for table in tables for batch in table.to_batches(_ROWS))
+        rows = (row for batch in batches for row in _rows(batch))
+        book.sheet(path.name, first.column_names, rows)
+        return
     if options.format == "parquet":
-        first = next(found)
-        schema = first.schema().to_pyarrow()
-        batches = (b for rows in chain((first,), found) for b in cohort.backend.batches(rows))
-        write_batches(batches, schema, target)
+        write_tables(tables, first.schema, target)
         return
     with target.open("w", encoding="utf-8", newline="") as stream:
-        batches = (batch for rows in found for batch in cohort.backend.batches(rows))
+        batches = (batch for table in tables for batch in table.to_batches(_ROWS))
         if options.format == "csv":
-            _write_csv(batches, columns, stream)
+            _write_csv(batches, first.column_names, stream)
         else:
             for batch in batches:
                 for row in batch.to_pylist():
@@ -348,7 +320,12 @@ def write_rows(
         os.fsync(stream.fileno())
 
 
-def _write_csv(batches: Iterator[pa.RecordBatch], columns: tuple[str, ...], stream: Any) -> None:
+def clause_tables(cohort: Cohort, names: Iterable[str]) -> Iterator[pa.Table]:
+    """Yield the columns that are written of the rows of clauses."""
+    return (part.select(CLAUSE_COLUMNS) for part in cohort.clause_parts(names))
+
+
+def _write_csv(batches: Iterator[pa.RecordBatch], columns: Sequence[str], stream: Any) -> None:
     table = csv.writer(stream, lineterminator="\r\n")
     table.writerow(columns)
     for batch in batches:
