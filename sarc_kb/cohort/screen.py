@@ -291,7 +291,7 @@ def _book(results: Path, options: Options) -> Iterator[Workbook | None]:
 
 
 def write_rows(
-    tables: Iterable[pa.Table], path: Path, options: Options, book: Workbook | None
+    tables: Iterable[pa.Table], path: Path, options: Options, book: Workbook | None = None
 ) -> None:
     """Write tables of the same columns, one at least, as ``path`` with the ending of the format; into
     a ``book``, as a sheet of that name."""
