@@ -351,7 +351,11 @@ def wanted(clause: Clause, part: Trial, terms: Terminology) -> list[str]:
             continue
         found.add("VoidRecord")
         if role.bounds.used:
-            found |= {"AtLimit", "OneStepInside", "OneStepOutside"}
+            found |= {"AtLimit", "OneStepOutside"}
+            # Between two limits that are one there is nothing.
+            beside = [v for v, name in _about(role, part, terms) if name == "beside"]
+            if any(_inside(value, role.bounds) for value in beside):
+                found.add("OneStepInside")
             quantities = map(terms.quantity_of, part.set_of(role.concept_set).members)
             if any(_other_units(quantity) for quantity in quantities if quantity is not None):
                 found.add("OtherUnit")

@@ -417,6 +417,8 @@ class _Own:
             if iri == ANY or iri in self.part.sets:
                 continue
             for above in parents(iri, self.terms):
+                if field == "concept_set" and self.terms.kind_of(above) is None:
+                    continue  # no fact is recorded as a class of the rule language
                 yield self.made(
                     f"{clause.id}:{name}-{field}={local_name(above)}",
                     "concept",
@@ -614,6 +616,8 @@ class _Own:
 
     def window(self, window: Window) -> Iterator[Mutant]:
         name = local_name(window.iri)
+        start_unread = "" if self.reads_start(window) else "only its end is read"
+        end_unread = "" if self.reads_end(window) else "only its start is read"
 
         def made(words: str, changed: Mapping[str, object], equivalent: str = "") -> Mutant:
             new = replace(window, **changed)  # type: ignore[arg-type]
@@ -632,38 +636,47 @@ class _Own:
             number = getattr(window, field)
             if number is not None and window.starts_after is None:
                 for moved in (number + 1, number - 1):
-                    yield made(f"start {number} -> {moved} {back}", {field: moved})
+                    yield made(f"start {number} -> {moved} {back}", {field: moved}, start_unread)
         if window.ends_before is None and not window.open_end:
             field, unit = "ends_days_before", "days"
             if window.ends_months_before and not window.ends_days_before:
                 field, unit = "ends_months_before", "months"
             number = getattr(window, field)
             for moved in (number + 1, number - 1):
-                yield made(f"end {number} -> {moved} {unit} back", {field: moved})
+                yield made(f"end {number} -> {moved} {unit} back", {field: moved}, end_unread)
         if window.ends_before is not None:
             yield made(
                 f"ends before {local_name(window.ends_before)} -> at its anchor",
                 {"ends_before": None},
+                end_unread,
             )
         if window.starts_after is not None:
             yield made(
                 f"starts after {local_name(window.starts_after)} -> open start",
                 {"starts_after": None},
+                start_unread,
             )
         if window.end_anchor is not None:
             yield made(
                 f"end anchor {local_name(window.end_anchor)} -> {local_name(window.anchor)}",
                 {"end_anchor": None},
+                end_unread,
             )
         yield made(
             f"open end {str(window.open_end).lower()} -> {str(not window.open_end).lower()}",
             {"open_end": not window.open_end},
+            end_unread,
         )
         looks = "start alone", "whole extent"
+        alike = ""
+        if window.iri not in self.looked_in:
+            alike = "no fact is looked for in it"
+        elif window.calendar is None and self.no_start(window):
+            alike = "it is open to the past: what reaches into it begins in it"
         yield made(
             " -> ".join(looks if window.start_only else reversed(looks)),
             {"start_only": not window.start_only},
-            "" if window.iri in self.looked_in else "no fact is looked for in it",
+            alike,
         )
         unread = ""
         starts = window.starts_after is None and (
@@ -690,6 +703,29 @@ class _Own:
                         {"calendar": calendar},
                         "it holds the same days" if same else "",
                     )
+
+    @staticmethod
+    def no_start(window: Window) -> bool:
+        return window.days is None and window.months is None and window.starts_after is None
+
+    def reads_start(self, window: Window) -> bool:
+        """Whether anything depends on when ``window`` starts."""
+        others = self.part.windows.values()
+        return window.iri in self.looked_in or any(w.ends_before == window.iri for w in others)
+
+    def reads_end(self, window: Window) -> bool:
+        """Whether anything depends on when ``window`` ends."""
+        others = self.part.windows.values()
+        due = {
+            w
+            for part in (self.part, self.part.treatment)
+            if part is not None
+            for rule in part.criteria
+            for w in rule.due
+        }
+        return window.iri in self.looked_in | due or any(
+            w.starts_after == window.iri for w in others
+        )
 
     @property
     def looked_in(self) -> set[str | None]:
