@@ -383,7 +383,7 @@ def _disagreement(clause: Clause, made: Made, said: Outcome) -> Finding:
 def _gap(clause: Clause, kind: str) -> Finding:
     return Finding(
         "BND002",
-        "warning",
+        "error",
         clause.id,
         f"no case written by hand tests {kind}",
         "the parameters of the clause allow one, and nobody has said what the protocol demands",

@@ -26,6 +26,7 @@ from sarc_kb.rules import (
     Window,
 )
 from sarc_kb.terminology import Quantity, Terminology
+from sarc_kb.treatment import UNKEPT
 
 KINDS = {
     "threshold": "limits of numbers and of the levels of a ladder",
@@ -440,7 +441,8 @@ class _Own:
             (f"gapTo {most} -> {most + 1}", (least, most + 1)),
         ):
             alike = clause.component == "noPair" and clause.role == clause.second
-            same = alike and _either_way(gap) == _either_way(clause.gap)
+            span = _either_way(gap)
+            same = alike and span is not None and span == _either_way(clause.gap)
             yield self.made(
                 f"{clause.id}:{words.replace(' -> ', '=').replace(' ', '')}",
                 "window",
@@ -515,6 +517,7 @@ class _Own:
                 _with_criterion(replace(rule, modality=other)),
                 prepares=False,
             )
+        tells_open = rule.modality in UNKEPT and UNKEPT[rule.modality][1]
         for place, window in enumerate(rule.due):
             kept = (*rule.due[:place], *rule.due[place + 1 :])
             yield self.made(
@@ -523,6 +526,7 @@ class _Own:
                 f"{rule.id} due after {local_name(window)} -> not after that",
                 rule.iri,
                 _with_criterion(replace(rule, due=kept)),
+                equivalent="" if tells_open else "what is open is not told of such a rule",
                 prepares=False,
             )
 

@@ -210,7 +210,7 @@ def _findings(results: list[Result], reasons: Mapping[str, str]) -> Iterator[Fin
         else:
             yield Finding(
                 "MUT002",
-                "warning",
+                "error",
                 result.mutant.id,
                 f"{result.mutant.words}: no case comes out otherwise",
                 "nobody would notice if the rule were changed so",
