@@ -10,7 +10,8 @@ import pytest
 from sarc_kb.assessment import Outcome
 from sarc_kb.audit import boundaries, mutation
 from sarc_kb.audit.judging import Judge
-from sarc_kb.audit.mutants import KINDS, Mutant, mutants_of
+from sarc_kb.audit.mutant import KINDS, Mutant
+from sarc_kb.audit.mutants import mutants_of
 from sarc_kb.audit.section import Request
 from sarc_kb.audit.variants import killers, packed
 from sarc_kb.cases import Case, load_cases

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from sarc_kb.assessment import Outcome
-from sarc_kb.audit.mutants import step_of
+from sarc_kb.audit.mutant import step_of
 from sarc_kb.audit.section import Request, Section
 from sarc_kb.cases import Case, load_cases
 from sarc_kb.dates import parse_date

@@ -13,7 +13,7 @@ from functools import cached_property
 
 from sarc_kb.assess import fold
 from sarc_kb.assessment import Outcome, TreatmentOutcome
-from sarc_kb.audit.mutants import Mutant
+from sarc_kb.audit.mutant import Mutant
 from sarc_kb.cases import Case, criterion_of, part_of
 from sarc_kb.dates import FOREVER, PartialDate
 from sarc_kb.explain import explain

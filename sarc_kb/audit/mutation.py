@@ -14,7 +14,8 @@ from pathlib import Path
 from rdflib import Graph
 
 from sarc_kb.audit.judging import Judge
-from sarc_kb.audit.mutants import KINDS, Mutant, mutants_of
+from sarc_kb.audit.mutant import KINDS, Mutant
+from sarc_kb.audit.mutants import mutants_of
 from sarc_kb.audit.section import Request, Section
 from sarc_kb.audit.variants import killers
 from sarc_kb.cases import Case, load_cases
