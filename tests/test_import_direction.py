@@ -27,7 +27,10 @@ MODULES = {
 # From the bottom to the top. A module imports from lower layers, and a package from within itself;
 # a name stands for a module, or for a package with all its modules that are not named themselves.
 LAYERS = (
-    {"namespaces", "errors", "dates", "reports.escaping", "whole_file", "source_text"},
+    {
+        *("namespaces", "errors", "dates", "reports.escaping", "whole_file", "source_text"),
+        "workers",
+    },
     {"facts", "assessment"},
     {"terminology"},
     {"units"},
@@ -42,13 +45,16 @@ LAYERS = (
     {"assess"},
     {"treatment"},
     {"reports", "reports.rule_report", "reports.checklist_report"},
-    {"rule_check"},
+    {"rule_check", "rule_places"},
     {"kb"},
     {"cases", "readiness", "earliest", "judging"},
     {"diff", "readings"},
     {"cohort"},
     {"audit"},
-    {"reports.readiness_report", "reports.cohort_report", "reports.diff_report"},
+    {
+        *("reports.readiness_report", "reports.cohort_report", "reports.diff_report"),
+        "reports.audit_report",
+    },
     {"reports.readings_report"},
     {"reports.mapping_skeleton"},
     {"cli", "ontology_build"},
@@ -73,6 +79,7 @@ THIRD_PARTIES = {
     "pyspark": ("cohort",),
     "psycopg": ("sources",),
     "z3": ("audit",),
+    "jinja2": ("reports.audit_report",),
 }
 # The taxonomies that are about medicine; those about persons and records hold what every record
 # has, and readers of records name some of it.

@@ -95,13 +95,9 @@ def build_parser() -> argparse.ArgumentParser:
     explain.add_argument("rule", metavar="RULE", help="such as I07a")
     common_options(explain)
 
-    check = commands.add_parser("check", help="check the rule base itself")
-    common_options(check, relax=False)
-    check.add_argument(
-        "--stamp",
-        action="store_true",
-        help="note that this content has no fault, so that judging need not check it again",
-    )
+    from sarc_kb.cli import audit, check, diff, readings, screen
+
+    check.add_parser(commands)
 
     shapes = commands.add_parser("shapes", help="write the rules as one self-contained SHACL file")
     common_options(shapes, readings=False, relax=False)
@@ -173,8 +169,6 @@ def build_parser() -> argparse.ArgumentParser:
     common_options(checklist)
     checklist.add_argument("--format", choices=("text", "fhir", "json"), default="text")
     checklist.add_argument("--output", "-o", metavar="FILE")
-
-    from sarc_kb.cli import audit, diff, readings, screen
 
     screen.add_parser(commands)
     audit.add_parser(commands)
@@ -652,20 +646,9 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from sarc_kb.rule_check import check_rule_base, stamp_path
+    from sarc_kb.cli import check
 
-    kb = knowledge_base(options)
-    names = [options.trial.upper()] if options.trial else sorted(kb.trial_folders)
-    faults = 0
-    for name in names:
-        report = check_rule_base(kb, name)
-        for finding in report.findings:
-            complain(finding)
-        faults += len(report.findings)
-        write(f"{name}: {report.summary}", None)
-    if options.stamp and not faults:
-        write(kb.info.sha256, str(stamp_path(kb)))
-    return COULD_NOT if faults else PASS
+    return check.run(options)
 
 
 def _shapes(options: argparse.Namespace) -> int:
