@@ -79,7 +79,7 @@ THIRD_PARTIES = {
     "pyspark": ("cohort",),
     "psycopg": ("sources",),
     "z3": ("audit",),
-    "jinja2": ("reports.audit_report",),
+    "jinja2": ("reports", "reports.audit_report"),
 }
 # The taxonomies that are about medicine; those about persons and records hold what every record
 # has, and readers of records name some of it.

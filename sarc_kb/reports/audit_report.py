@@ -184,4 +184,4 @@ def _template() -> jinja2.Template:
         keep_trailing_newline=True,
     )
     environment.filters["visible"] = visible
-    return environment.from_string(_resource("audit.html"))
+    return environment.from_string(_resource("audit.html.j2"))
