@@ -14,6 +14,7 @@ from sarc_kb.namespaces import TRIAL_BASE, local_name
 _SUBJECT = re.compile(r"^(?:[A-Za-z][\w-]*)?:([A-Za-z0-9][\w.-]*)(?=\s)|^<([^<>\s]+)>(?=\s)", re.M)
 _FILE = re.compile(r"[^\s,:]+\.(?:ttl|tsv|txt|rq)(?=$|[\s,:])")
 _LINE = re.compile(r":(\d+)(?::(\d+))?|,? line (\d+)(?:,? column (\d+))?")
+_WRITTEN = ("ontology/inferred.ttl",)
 _SUFFIXES = (".ttl", ".tsv", ".txt", ".rq")
 
 
@@ -75,10 +76,13 @@ class Places:
 
     @cached_property
     def _nodes(self) -> dict[str, Place]:
-        """The first line of each node; the trial's own files go first."""
+        """The first line of each node; the trial's own files go first, and nothing that a program
+        wrote counts."""
         found: dict[str, Place] = {}
         own = [p for p in self._files if p.startswith(self._own)]
-        others = [p for p in self._files if not p.startswith("shapes/trials/")]
+        others = [
+            p for p in self._files if not p.startswith("shapes/trials/") and p not in _WRITTEN
+        ]
         for path in (*own, *others):
             if path.endswith(".ttl"):
                 for name, line in _subjects((self.root / path).read_text("utf-8", "replace")):

@@ -120,7 +120,8 @@ def _result(
             column = {} if place.column is None else {"startColumn": place.column}
             physical["region"] = {"startLine": place.line, **column}
         location["physicalLocation"] = physical
-    same = hashlib.sha256("\0".join((finding.code, finding.where, finding.found)).encode())
+    told = map(_text, (finding.code, finding.where, finding.found))
+    same = hashlib.sha256("\0".join(told).encode())
     return {
         "ruleId": finding.code,
         "ruleIndex": index[finding.code],
