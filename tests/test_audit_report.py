@@ -108,7 +108,7 @@ def test_a_page_that_is_all_passed_fits_a_screen() -> None:
     audit = Audit(TRIAL, "", "0.1.0", KnowledgeBaseInfo("0.1.0", "0" * 64), parts)
     lines = audit_report.render_text(audit, verbose=False).splitlines()
     assert len(lines) <= 40
-    assert max(map(len, lines)) <= 120
+    assert max(map(len, lines)) <= 100
 
 
 # -- JSON ------------------------------------------------------------------------------------------

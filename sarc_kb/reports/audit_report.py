@@ -63,21 +63,20 @@ def render_text(audit: Audit, *, verbose: bool, width: int = 100) -> str:
         "",
     ]
     for part in audit.parts:
-        lines += _folded(
-            f"{part.name:<11} {_WORDS[part.status]:<7}  {visible(part.summary)}", width
-        )
+        line = f"{part.name:<11} {_WORDS[part.status]:<7}  {visible(part.summary)}"
+        lines += _folded(line, width, 21)
         shown = (f for f in part.findings if verbose or f.severity == "error")
         for finding in (*part.not_run, *shown):
             lines += _finding(finding)
         if verbose and part.lines:
             lines += ["", *(visible(line) for line in part.lines), ""]
-    lines += ["", *_last(audit, verbose=verbose)]
+    lines += ["", *(line for told in _last(audit, verbose) for line in _folded(told, width, 4))]
     return "\n".join(lines) + "\n"
 
 
-def _folded(line: str, width: int) -> list[str]:
+def _folded(line: str, width: int, indent: int) -> list[str]:
     return textwrap.wrap(
-        line, width, subsequent_indent=" " * 21, break_long_words=False, break_on_hyphens=False
+        line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
     )
 
 
@@ -87,7 +86,7 @@ def _finding(finding: Finding) -> Iterator[str]:
         yield f"    {name:<5} {visible(getattr(finding, name))}"
 
 
-def _last(audit: Audit, *, verbose: bool) -> Iterator[str]:
+def _last(audit: Audit, verbose: bool) -> Iterator[str]:
     """Yield the last lines: what all parts come to, and what the page has not told."""
     passed = sum(part.passed for part in audit.parts)
     yield f"{_WORDS[audit.status]}: {passed} of {len(audit.parts)} parts passed"
