@@ -55,6 +55,7 @@ from sarc_kb.treatment import (
     last_day,
     may_have_begun,
 )
+from sarc_kb.turtle_files import parse_files
 
 
 def data_folder() -> Path:
@@ -97,7 +98,7 @@ class KnowledgeBase:
                     "point --rules at a folder with ontology/ and shapes/",
                 )
             )
-        graph = _parse(files)
+        graph = parse_files(files)
         digest = hashlib.sha256()
         for path in sorted(
             p for part in ("ontology", "shapes") for p in (folder / part).rglob("*")
@@ -177,7 +178,7 @@ class KnowledgeBase:
         folder = self.trial_folder(trial)
         if trial not in self._graphs:
             files = [p for p in sorted(folder.rglob("*.ttl")) if not p.name.endswith(".cases.ttl")]
-            self._graphs[trial] = _parse(files)
+            self._graphs[trial] = parse_files(files)
         graph = Graph()
         for triple in self._graphs[trial]:
             graph.add(triple)
@@ -187,7 +188,7 @@ class KnowledgeBase:
 
     @lru_cache(maxsize=1)  # noqa: B019 - one entry; the knowledge base lives as long as the process
     def _ontology_derivations(self) -> Graph:
-        return _parse([p for p in [self.root / "ontology" / "derivations.ttl"] if p.exists()])
+        return parse_files([p for p in [self.root / "ontology" / "derivations.ttl"] if p.exists()])
 
     def compile(
         self,
@@ -702,28 +703,6 @@ def _judgeable(record: PatientRecord) -> PatientRecord:
 
 def _span_text(lo: int, hi: int) -> str:
     return iso(lo) if lo == hi else f"{iso(lo)} to {iso(hi)}"
-
-
-def _parse(files: Iterable[Path]) -> Graph:
-    graph = Graph()
-    faults = []
-    for path in files:
-        try:
-            graph.parse(path, format="turtle")
-        except Exception as error:
-            faults.append(
-                Finding(
-                    "RULE000",
-                    "error",
-                    str(path),
-                    f"not readable as Turtle: {str(error).splitlines()[0][:160]}",
-                    "a rule that cannot be read would be left out in silence",
-                    "mend the file",
-                )
-            )
-    if faults:
-        raise RuleBaseError(*faults)
-    return graph
 
 
 def _not_judged(record: PatientRecord, trial: Trial, why: Finding) -> Assessment:

@@ -29,7 +29,7 @@ MODULES = {
 LAYERS = (
     {
         *("namespaces", "errors", "dates", "reports.escaping", "whole_file", "source_text"),
-        "workers",
+        *("workers", "turtle_files"),
     },
     {"facts", "assessment"},
     {"terminology"},
