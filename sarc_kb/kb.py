@@ -66,6 +66,25 @@ def data_folder() -> Path:
     return inside if inside.is_dir() else package.parent
 
 
+def content_files(folder: Path) -> list[Path]:
+    """Return the files of a knowledge base that its content hash is made from, in their order: all
+    that judging reads; cases prove rules and are none of them."""
+    return [
+        path
+        for path in sorted(p for part in ("ontology", "shapes") for p in (folder / part).rglob("*"))
+        if path.suffix in (".ttl", ".tsv", ".txt") and not path.name.endswith(".cases.ttl")
+    ]
+
+
+def content_sha256(folder: Path) -> str:
+    """Return the content hash of a knowledge base: of the names and bytes of `content_files`."""
+    digest = hashlib.sha256()
+    for path in content_files(folder):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
 class KnowledgeBase:
     """One loaded knowledge base; loading takes a second, judging a patient a fraction of it."""
 
@@ -99,14 +118,8 @@ class KnowledgeBase:
                 )
             )
         graph = parse_files(files)
-        digest = hashlib.sha256()
-        for path in sorted(
-            p for part in ("ontology", "shapes") for p in (folder / part).rglob("*")
-        ):
-            if path.suffix in (".ttl", ".tsv", ".txt") and not path.name.endswith(".cases.ttl"):
-                digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
-                digest.update(hashlib.sha256(path.read_bytes()).digest())
-        return cls(folder, graph, load_terminology(folder / "ontology", graph), digest.hexdigest())
+        terms = load_terminology(folder / "ontology", graph)
+        return cls(folder, graph, terms, content_sha256(folder))
 
     def with_mappings(
         self,

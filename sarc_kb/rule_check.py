@@ -647,9 +647,13 @@ def _register(kb: RuleBase, name: str, trial: Trial) -> Iterator[Finding]:
                 )
 
 
+STAMP = "shapes/checked.sha256"
+"""Where a rule base keeps the hash of the content in which the check found no fault."""
+
+
 def stamp_path(kb: RuleBase) -> Path:
     """Return the file that names the content for which the check found no fault."""
-    return kb.root / "shapes" / "checked.sha256"
+    return kb.root / STAMP
 
 
 def ensure_checked(kb: RuleBase, trial: str) -> None:

@@ -47,7 +47,7 @@ LAYERS = (
     {"reports", "reports.rule_report", "reports.checklist_report"},
     {"rule_check", "rule_places"},
     {"kb"},
-    {"cases", "readiness", "earliest", "judging"},
+    {"cases", "readiness", "earliest", "judging", "entry_dates"},
     {"diff", "readings"},
     {"cohort"},
     {"audit"},
@@ -57,6 +57,7 @@ LAYERS = (
     },
     {"reports.readings_report"},
     {"reports.mapping_skeleton"},
+    {"provenance"},
     {"cli", "ontology_build"},
 )
 # Some know less than their place would allow.
