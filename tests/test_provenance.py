@@ -96,6 +96,38 @@ def test_a_pack_holds_rules_source_reports_and_hashes(packed: Path) -> None:
     assert provenance["engine_version"] == document["versions"]["pyshacl"]
 
 
+def test_every_option_and_file_comes_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A team's mappings, a table of entry dates, a reading and a limit are in the pack or named."""
+    folder = ROOT / "examples" / "local-codes"
+    dates = tmp_path / "dates.csv"
+    dates.write_text("patient,date\nsomebody-else,2024-03-01\n", "utf-8")
+    (table,) = folder.glob("*.sssom.tsv")
+    archive = tmp_path / "local.zip"
+    command = ["pack", str(folder), "--mappings", str(table), "--entry-dates", str(dates)]
+    command += ["--reading", "A-11=either", "--relax", "I07a:atLeast=8.0", "--only", "eligibility"]
+    assert cli.main([*command, "-o", str(archive)]) == cli.PASS
+    document = json.loads(members(archive)[MANIFEST])
+    assert [i["role"] for i in document["inputs"]] == ["record", "entry dates", "mappings"]
+    assert document["options"]["relax"] == {"I07a:atLeast": "8.0"}
+    words = " ".join(document["command"])
+    for expected in (
+        "--mappings inputs/1/our-hospital.sssom.tsv",
+        "--entry-dates inputs/2/dates.csv",
+        "--reading A-11=either",
+        "--only eligibility",
+    ):
+        assert expected in words
+    told = json.loads(members(archive)["reports/assessments.json"])["assessments"][0]
+    assert told["treatment"] is None
+    assert any("inputs/1/our-hospital.sssom.tsv" in c for c in told["provenance"]["changed"])
+    capsys.readouterr()
+    assert cli.main(["verify", str(archive), str(folder)]) == cli.COULD_NOT
+    assert "PACK004 inputs/2/dates.csv" in capsys.readouterr().err
+    assert cli.main(["verify", str(archive), str(folder), str(dates)]) == cli.PASS
+
+
 def test_sha256sum_reads_the_seal(packed: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(packed) as archive:
         archive.extractall(tmp_path)
