@@ -29,9 +29,9 @@ MODULES = {
 LAYERS = (
     {
         *("namespaces", "errors", "dates", "reports.escaping", "whole_file", "source_text"),
-        *("workers", "turtle_files"),
+        "workers",
     },
-    {"facts", "assessment"},
+    {"facts", "assessment", "turtle_files"},
     {"terminology"},
     {"units"},
     {"sources"},
