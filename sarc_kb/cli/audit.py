@@ -51,7 +51,7 @@ def add_parser(commands: Any) -> None:
     audit.add_argument(
         "--workers",
         metavar="N",
-        type=int,
+        type=cli.positive,
         default=1,
         help="processes for parts side by side (default: 1); the report is the same",
     )
