@@ -51,6 +51,7 @@ LAYERS = (
     {"reports.readiness_report", "reports.cohort_report", "reports.diff_report"},
     {"reports.readings_report"},
     {"reports.mapping_skeleton"},
+    {"rulebook"},
     {"cli", "ontology_build"},
 )
 # Some know less than their place would allow.
@@ -73,6 +74,8 @@ THIRD_PARTIES = {
     "pyspark": ("cohort",),
     "psycopg": ("sources",),
     "z3": ("audit",),
+    "jinja2": ("rulebook",),
+    "markupsafe": ("rulebook",),  # of jinja2
 }
 # The taxonomies that are about medicine; those about persons and records hold what every record
 # has, and readers of records name some of it.

@@ -174,9 +174,10 @@ def build_parser() -> argparse.ArgumentParser:
     checklist.add_argument("--format", choices=("text", "fhir", "json"), default="text")
     checklist.add_argument("--output", "-o", metavar="FILE")
 
-    from sarc_kb.cli import audit, diff, readings, screen
+    from sarc_kb.cli import audit, diff, docs, readings, screen
 
     screen.add_parser(commands)
+    docs.add_parser(commands)
     audit.add_parser(commands)
     diff.add_parser(commands)
     readings.add_parser(commands)
@@ -911,6 +912,12 @@ def _diff(options: argparse.Namespace) -> int:
     return diff.run(options)
 
 
+def _docs(options: argparse.Namespace) -> int:
+    from sarc_kb.cli import docs
+
+    return docs.run(options)
+
+
 def _readings(options: argparse.Namespace) -> int:
     from sarc_kb.cli import readings
 
@@ -920,6 +927,7 @@ def _readings(options: argparse.Namespace) -> int:
 _COMMANDS = {
     "audit": _audit,
     "diff": _diff,
+    "docs": _docs,
     "readings": _readings,
     "validate": _validate,
     "screen": _screen,
