@@ -212,6 +212,18 @@ def test_what_only_another_reading_uses_says_so(pages: dict[str, JustHTML]) -> N
     assert flags["rules/T04b.html"] == ["in use only under A-35=two-days"]
 
 
+def test_the_register_tells_every_override(pages: dict[str, JustHTML]) -> None:
+    (entry,) = [n for n in pages["register.html"].query(".entry") if n.attrs["id"] == "A-43"]
+    readings = [
+        (words(li.query("code")[0].to_text(separator="", strip=False)), len(li.query("p.line")))
+        for li in entry.query(".readings li")
+    ]
+    # The default overrides nothing; the two others set each of the policies that they name.
+    assert readings == [("two-and-four-weeks", 0), ("four-weeks", 4), ("no-limit", 7)]
+    text = words(pages["register.html"].to_text(separator="", strip=False))
+    assert not re.search(r"\bn[0-9a-f]{30,}", text), "a node without a name is shown by its number"
+
+
 def test_most_rules_show_a_finding(pages: dict[str, JustHTML]) -> None:
     outcomes = Counter(
         text_of(page, ".sample .outcome")[0]
@@ -327,7 +339,7 @@ def run(arguments: list[str], **environment: str) -> subprocess.CompletedProcess
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
 
@@ -352,6 +364,16 @@ def test_the_same_rules_give_the_same_bytes(tiny: Path, tmp_path: Path) -> None:
         made.append(files_of(site))
     assert made[0] == made[1]
     assert {"rules/I01.html", "rules/I02.html", "rules/E01.html", MARK} <= set(made[0])
+
+
+@pytest.mark.slow
+def test_the_real_trial_too(kb: KnowledgeBase, book: Path, tmp_path: Path) -> None:
+    audit, site = tmp_path / "audit.json", tmp_path / "site"
+    audit.write_text(json.dumps(audit_document(kb)), encoding="utf-8")
+    arguments = ["docs", "--audit", str(audit), "--output", str(site)]
+    done = run(arguments, PYTHONHASHSEED="7", TZ="Pacific/Auckland")
+    assert done.returncode == 0, done.stderr
+    assert files_of(site) == files_of(book)
 
 
 def test_texts_of_the_rules_are_never_markup(tiny: Path, tmp_path: Path) -> None:

@@ -175,6 +175,7 @@ class _Pages:
                 "label": lambda iri: trial.label(iri, kb.terms),
                 "pages": PAGES,
                 "prose": self._prose,
+                "breakable": _breakable,
                 "trial": trial,
                 "knowledge_base": kb.info,
                 "rule_of": book.by_id.get,
@@ -441,6 +442,11 @@ class _Pages:
         # A "<" could begin a tag where a script stands in a page; this one does not, and has none.
         text = json.dumps(rows, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
         return f"window.BOOK_INDEX = {text};\n".encode("ascii")
+
+
+def _breakable(text: str) -> Markup:
+    """Return names of elements and fields with places where a line may end."""
+    return Markup("<wbr>").join(re.split(r"(?<=[._])(?=\w)", shown(text)))
 
 
 _ONE = {

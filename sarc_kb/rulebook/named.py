@@ -107,9 +107,9 @@ class _Naming:
             yield self._thing(one, "anchors", self._anchor(one))
         for policy in trial.policies:
             says = [Said("default", policy.value)]
-            decides = trial.graph.value(URIRef(policy.iri), SARC.decides)
-            if decides is not None:
-                says.append(Said("decides", str(decides)))
+            decides = self._text(policy.iri, SARC.decides)
+            if decides:
+                says.append(Said("decides", decides))
             if policy.iri in trial.windows:
                 says += self._window(trial.windows[policy.iri])
             if policy.parameter is not None:
@@ -130,16 +130,12 @@ class _Naming:
             yield replace(thing, makes=tuple(iri for iri in given if iri is not None))
 
     def _thing(self, iri: str, group: str, says: Iterable[Said]) -> NamedThing:
-        graph = self.trial.graph
-        comment = graph.value(URIRef(iri), RDFS.comment) or self.terms.graph.value(
-            URIRef(iri), RDFS.comment
-        )
         return NamedThing(
             iri=iri,
             group=group,
             name=compact(iri),
             label=self._label(iri),
-            comment=" ".join(str(comment).split()) if comment is not None else "",
+            comment=self._text(iri, RDFS.comment),
             says=tuple(says),
         )
 
@@ -214,11 +210,11 @@ class _Naming:
             elif isinstance(held, int | Decimal):
                 yield Said(name, str(held))
             elif isinstance(held, str):
-                yield self._text(name, held)
+                yield self._held(name, held)
             else:
                 yield from self._many(name, held)
 
-    def _text(self, name: str, held: str) -> Said:
+    def _held(self, name: str, held: str) -> Said:
         if held.startswith(("http://", "https://")):
             return Said(name, named=self._names((held,)))
         return Said(name, held)
@@ -236,6 +232,14 @@ class _Naming:
             yield Said(name, named=self._names(texts, kept=True))
 
     # -- small things --------------------------------------------------------------------------
+    def _text(self, iri: str, predicate: URIRef) -> str:
+        """Return what the trial, or else the ontology, says of a thing in words."""
+        for graph in (self.trial.graph, self.terms.graph):
+            found = sorted(" ".join(str(o).split()) for o in graph.objects(URIRef(iri), predicate))
+            if found:
+                return " ".join(found)
+        return ""
+
     def _label(self, iri: str) -> str:
         return self.trial.label(iri, self.terms)
 

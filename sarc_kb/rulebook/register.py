@@ -10,18 +10,20 @@ from rdflib.term import Node
 
 from sarc_kb.cases import Case
 from sarc_kb.namespaces import RDFS, SARC, compact, local_name
+from sarc_kb.rulebook.rules import words_of
 from sarc_kb.rules import Trial
 from sarc_kb.terminology import Terminology
 
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """What a reading changes at one rule or named thing: a parameter and its new value."""
+    """What a reading changes at one rule or named thing: a parameter and its new values, in words
+    and by their IRIs."""
 
     on: str
     on_label: str
     parameter: str
-    becomes: str
+    becomes: tuple[str, ...]
     named: tuple[tuple[str, str], ...]
 
 
@@ -105,28 +107,39 @@ def _overrides(trial: Trial, terms: Terminology, reading: Node) -> list[Override
     graph = trial.graph
     found = []
     for node in graph.objects(reading, SARC.override):
-        on = str(graph.value(node, SARC.on))
-        becomes = graph.value(node, SARC.becomes)
         values = sorted(graph.objects(node, SARC.to), key=str)
         named = [(str(v), trial.label(str(v), terms)) for v in values if isinstance(v, URIRef)]
         texts = [str(v) for v in values if isinstance(v, Literal)]
-        if becomes is not None:
-            texts.append(compact(str(becomes)))
-        lists = [v for v in values if not isinstance(v, URIRef | Literal)]
-        for head in lists:
-            named += [(str(v), local_name(str(v))) for v in graph.items(head)]
-        found.append(
-            Override(
-                on=on,
-                on_label=local_name(on),
-                parameter=compact(str(graph.value(node, SARC.parameter))),
-                becomes=", ".join(texts),
-                named=tuple(named),
+        texts += sorted(compact(str(o)) for o in graph.objects(node, SARC.becomes))
+        for head in (v for v in values if not isinstance(v, URIRef | Literal)):
+            for item in graph.items(head):
+                if isinstance(item, URIRef):
+                    named.append((str(item), local_name(str(item))))
+                else:
+                    texts.append(_described(trial, terms, item))
+        parameters = sorted(compact(str(o)) for o in graph.objects(node, SARC.parameter))
+        # One override may name several rules or things.
+        for on in map(str, graph.objects(node, SARC.on)):
+            found.append(
+                Override(
+                    on=on,
+                    on_label=local_name(on),
+                    parameter=", ".join(parameters),
+                    becomes=tuple(texts),
+                    named=tuple(named),
+                )
             )
-        )
     return sorted(found, key=lambda o: (o.on, o.parameter, o.becomes, o.named))
 
 
+def _described(trial: Trial, terms: Terminology, node: Node) -> str:
+    """Return what a node without a name says, in words: an attempt of an anchor, say."""
+    said: dict[str, list[str]] = {}
+    for predicate, value in trial.graph.predicate_objects(node):
+        text = trial.label(str(value), terms) if isinstance(value, URIRef) else str(value)
+        said.setdefault(words_of(local_name(str(predicate))), []).append(text)
+    return "; ".join(f"{name}: {', '.join(sorted(texts))}" for name, texts in sorted(said.items()))
+
+
 def _text(graph: Graph, node: Node, predicate: URIRef) -> str:
-    value = graph.value(node, predicate)
-    return " ".join(str(value).split()) if value is not None else ""
+    return " ".join(sorted(" ".join(str(o).split()) for o in graph.objects(node, predicate)))

@@ -307,7 +307,7 @@ class _Reading:
     def _join(self, part: Trial, criterion: Criterion, iri: str) -> Rule:
         join = part.joins[iri]
         graph, node = part.graph, URIRef(iri)
-        note = graph.value(node, SARC.interpretation)
+        notes = sorted(" ".join(str(o).split()) for o in graph.objects(node, SARC.interpretation))
         names = sorted(local_name(str(o)) for o in graph.objects(node, SARC.resolves))
         operator = "all of" if join.operator == "and" else "any of"
         return Rule(
@@ -318,7 +318,7 @@ class _Reading:
             label=join.label,
             quotes=self._quotes(part, iri),
             locator="",
-            interpretation=" ".join(str(note).split()) if note is not None else "",
+            interpretation=" ".join(notes),
             executability="",
             modality="",
             message="",

@@ -13,9 +13,9 @@ from sarc_kb.terminology import RELATED, Quantity, Terminology, parse_sssom
 
 _MEANING = {
     "exactMatch": "the same",
-    "broadMatch": "narrower code: the term certainly holds",
-    "narrowMatch": "wider code: the term may hold",
-    RELATED: "named along with something else",
+    "broadMatch": "narrower: it holds",
+    "narrowMatch": "wider: it may hold",
+    RELATED: "named along",
 }
 
 
@@ -117,7 +117,7 @@ def read_mappings(terms: Terminology, folder: Path) -> tuple[Mapped, ...]:
                     label=row.get("subject_label", ""),
                     term=table.expand(row["object_id"]),
                     predicate=predicate,
-                    meaning=_MEANING.get(predicate, "not read by rules"),
+                    meaning=_MEANING.get(predicate, "not read"),
                     verified={"yes": True, "no": False}.get(row.get("verified", "")),
                     note=row.get("comment", ""),
                 )
