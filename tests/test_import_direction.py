@@ -58,6 +58,7 @@ LAYERS = (
     {"reports.readings_report"},
     {"reports.mapping_skeleton"},
     {"provenance"},
+    {"rulebook"},
     {"cli", "ontology_build"},
 )
 # Some know less than their place would allow.
@@ -80,7 +81,8 @@ THIRD_PARTIES = {
     "pyspark": ("cohort",),
     "psycopg": ("sources",),
     "z3": ("audit",),
-    "jinja2": ("reports", "reports.audit_report"),
+    "jinja2": ("reports", "reports.audit_report", "rulebook"),
+    "markupsafe": ("rulebook",),  # of jinja2
 }
 # The taxonomies that are about medicine; those about persons and records hold what every record
 # has, and readers of records name some of it.

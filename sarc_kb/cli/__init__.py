@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     explain.add_argument("rule", metavar="RULE", help="such as I07a")
     common_options(explain)
 
-    from sarc_kb.cli import audit, check, diff, pack, readings, screen
+    from sarc_kb.cli import audit, check, diff, docs, pack, readings, screen
 
     check.add_parser(commands)
 
@@ -143,6 +143,7 @@ def build_parser() -> argparse.ArgumentParser:
     checklist.add_argument("--output", "-o", metavar="FILE")
 
     screen.add_parser(commands)
+    docs.add_parser(commands)
     audit.add_parser(commands)
     diff.add_parser(commands)
     readings.add_parser(commands)
@@ -883,6 +884,12 @@ def _diff(options: argparse.Namespace) -> int:
     return diff.run(options)
 
 
+def _docs(options: argparse.Namespace) -> int:
+    from sarc_kb.cli import docs
+
+    return docs.run(options)
+
+
 def _readings(options: argparse.Namespace) -> int:
     from sarc_kb.cli import readings
 
@@ -894,6 +901,7 @@ _COMMANDS = {
     "diff": _diff,
     "pack": _pack,
     "verify": _pack,
+    "docs": _docs,
     "readings": _readings,
     "validate": _validate,
     "screen": _screen,
