@@ -39,7 +39,7 @@ LAYERS = (
     {"rules"},
     {"prepare"},
     {"engines"},
-    {"explain"},
+    {"explain", "record_kinds"},
     {"wording"},
     {"to_decide"},
     {"assess"},
@@ -83,6 +83,7 @@ THIRD_PARTIES = {
     "z3": ("audit",),
     "jinja2": ("reports", "reports.audit_report", "rulebook"),
     "markupsafe": ("rulebook",),  # of jinja2
+    "xlsxwriter": ("reports",),
 }
 # The taxonomies that are about medicine; those about persons and records hold what every record
 # has, and readers of records name some of it.

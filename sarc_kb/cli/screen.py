@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sarc_kb.rules import Trial
 
 ENGINES = ("duckdb", "postgres", "spark")
-FORMATS = ("parquet", "csv", "jsonl")
+FORMATS = ("parquet", "csv", "jsonl", "xlsx")
 
 
 def add_parser(commands: Any) -> None:
