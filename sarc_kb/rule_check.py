@@ -83,7 +83,11 @@ def check_rule_base(kb: RuleBase, trial: str, *, cases: bool = True) -> CheckRep
     except RuleBaseError as error:
         return CheckReport(error.findings, "not readable")
     own, proof = _own_files(folder, cases=cases)
-    findings += unknown_terms(own, declared_terms(kb), {str(s) for s in own.subjects()})
+    # Cases too: a misspelt term would give their patient another record, and prove something else.
+    declared = declared_terms(kb)
+    subjects = {str(s) for files in (own, proof) for s in files.subjects()}
+    for files in (own, proof):
+        findings += unknown_terms(files, declared, subjects)
     findings += _structure(kb, own, proof)
     source = folder / "source.txt"
     findings += _quotations(own, source)
@@ -163,12 +167,24 @@ def unknown_terms(own: Graph, declared: frozenset[str], subjects: set[str]) -> l
             if wrong:
                 found[(str(s), iri)] = _fault(
                     "RULE010",
-                    s if isinstance(s, URIRef) else "a nested node",
+                    _owner(own, s),
                     f"unknown term {compact(iri)}",
                     "an unknown term is ignored in silence by every processor",
                     "correct the spelling, or declare it",
                 )
     return [found[k] for k in sorted(found)]
+
+
+def _owner(graph: Graph, node: Node) -> Node | str:
+    """Return the named thing that a nested node belongs to."""
+    seen: set[Node] = set()
+    while not isinstance(node, URIRef):
+        seen.add(node)
+        above = next((s for s in graph.subjects(None, node) if s not in seen), None)
+        if above is None:
+            return "a nested node"
+        node = above
+    return node
 
 
 def _structure(kb: RuleBase, own: Graph, cases: Graph) -> list[Finding]:

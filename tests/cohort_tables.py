@@ -94,7 +94,7 @@ def named(frame: Frame, clause: str) -> str:
 def told_of(cohort: Cohort) -> dict[tuple[int, str], dict[str, Told]]:
     """Return, for each patient and trial, what the cohort engine says of each clause."""
     found: dict[tuple[int, str], dict[str, Told]] = {}
-    for row in cohort.dicts(cohort.clause_rows()):
+    for row in cohort.clause_rows().to_pylist():
         if row["clause"] is None:
             continue
         told = found.setdefault((row["pid"], row["trial"]), {})

@@ -172,6 +172,19 @@ def test_planted_fault(name: str, copy: Path) -> None:
     )
 
 
+def test_a_misspelt_term_of_a_case_is_told_by_the_case(copy: Path) -> None:
+    """Else its patient would have another record, and the case would prove something else."""
+    cases = HAEMOGLOBIN.with_suffix(".cases.ttl")
+    for old, new in (
+        ("sarc:AtLimit", "sarc:AtLimits"),
+        ("sarc:Haemoglobin ;", "sarc:Haemoglobine ;"),
+    ):
+        swap(cases, old, new)(copy)
+    found = check_rule_base(KnowledgeBase.load(copy), TRIAL).findings
+    told = {f.found for f in found if f.code == "RULE010" and f.where == "trial:I07a-at-limit"}
+    assert told == {"unknown term sarc:AtLimits", "unknown term sarc:Haemoglobine"}
+
+
 _TERM = re.compile(r"\b(sarc|sh):([A-Za-z][A-Za-z0-9-]*)")
 
 

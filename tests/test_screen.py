@@ -32,7 +32,8 @@ import pyarrow.parquet as pq  # noqa: E402 - after the packages that are an extr
 from sarc_kb import cli  # noqa: E402
 from sarc_kb.cohort import backends, preparing  # noqa: E402
 from sarc_kb.cohort import screen as screening  # noqa: E402
-from sarc_kb.cohort.outputs import CLAUSE_COLUMNS, PATIENT_COLUMNS  # noqa: E402
+from sarc_kb.cohort.clause_rows import CLAUSE_COLUMNS  # noqa: E402
+from sarc_kb.cohort.outputs import PATIENT_COLUMNS  # noqa: E402
 from sarc_kb.explain import BLOCKERS  # noqa: E402
 from sarc_kb.kb import KnowledgeBase  # noqa: E402
 

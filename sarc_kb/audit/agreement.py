@@ -146,7 +146,7 @@ def outcomes(
         try:
             cohort = cohort_of_rows(backend, plan, rows)
             words = {outcome.word: outcome for outcome in Outcome}
-            for row in cohort.dicts(cohort.clause_rows()):
+            for row in cohort.clause_rows().to_pylist():
                 if row["clause"] is not None:
                     cell = (cases[row["pid"]].id, row["clause"])
                     said[COHORT][cell] = words[row["outcome"]]

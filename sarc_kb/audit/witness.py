@@ -267,7 +267,7 @@ class Judges:
             tables = {name: part.tables[name] for name in _TABLES}
             loaded = {name: backend.load(name, table) for name, table in tables.items()}
             cohort = Cohort(backend, plan, profiles, loaded, with_evidence=True)
-            for row in cohort.dicts(cohort.clause_rows()):
+            for row in cohort.clause_rows().to_pylist():
                 if row["clause"] is not None:
                     said[row["pid"]][row["clause"]] = row["outcome"]
             for frame in plan.frames:

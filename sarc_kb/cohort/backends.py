@@ -364,8 +364,9 @@ class Spark:
         self._session.stop()
 
 
-def write_batches(batches: Iterator[pa.RecordBatch], schema: pa.Schema, path: Path) -> None:
-    """Write batches of rows as one Parquet file."""
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for batch in batches:
-            writer.write_table(pa.Table.from_batches([batch]).cast(schema))
+def write_tables(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> None:
+    """Write tables of the same columns as one Parquet file; what is a dictionary here is a plain
+    column of its values to whoever reads the file."""
+    with pq.ParquetWriter(path, schema, compression="zstd", store_schema=False) as writer:
+        for table in tables:
+            writer.write_table(table)

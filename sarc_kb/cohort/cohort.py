@@ -10,10 +10,11 @@ import pyarrow as pa
 
 from sarc_kb.cohort import outputs
 from sarc_kb.cohort.backends import Backend
+from sarc_kb.cohort.clause_rows import Evidence, assembled, numbers_of, places_of, sources_of
 from sarc_kb.cohort.evaluate import (
     Inputs,
     Table,
-    evidence,
+    deciding,
     outside,
     paired,
     readings,
@@ -145,14 +146,15 @@ class Cohort:
 
     def clause_rows(
         self, names: Iterable[str] | None = None, patients: range | None = None
-    ) -> Table:
-        """Return a row for each patient, trial and clause; a criterion that an answer denies as a
-        whole has a row without a clause. ``names``: those trials alone; ``patients``: the numbers
-        of those to be told of."""
+    ) -> pa.Table:
+        """Return a row of `CLAUSE_ROWS` for each patient, trial and clause, in order; a criterion
+        that an answer denies as a whole has a row without a clause.
+
+        ``names``: those trials alone; ``patients``: the numbers of those to be told of.
+        """
         wanted = self.plan.names if names is None else tuple(names)
-        clauses = self._load("clauses", outputs.clauses_table(self.plan, wanted))
-        rules = self._load("rules", outputs.rules_table(self.plan, wanted))
-        missing = self._load("missing", outputs.missing_table())
+        places = places_of(self.plan, wanted)
+        place_table = self._load("places", places.table)
 
         def of(table: Table) -> Table:
             if patients is None:
@@ -160,25 +162,20 @@ class Cohort:
             return table.filter((table.pid >= patients.start) & (table.pid < patients.stop))
 
         answers = of(self.answers)
-        evidence_of = self._evidence(of) if self._with_evidence else None
-        found: list[Table] = []
-        for frame in self.plan.frames:
-            if not set(frame.names) & set(wanted):
-                continue
-            table = of(self.judged[frame.number])
-            rows = outputs.clause_rows(table, frame, clauses, evidence_of, answers, missing)
-            refused = outputs.refused_rows(table, frame, rules, answers)
-            found += [rows, refused]
-        people = of(self.patients).select("pid", "patient")
-        return (
-            union_of(found)
-            .join(people, "pid")
-            .select("pid", "frame", "slot", *outputs.CLAUSE_COLUMNS)
-        )
+        told = self._evidence(of) if self._with_evidence else None
+        frames = [frame for frame in self.plan.frames if set(frame.names) & set(wanted)]
+        tables = [(of(self.judged[frame.number]), frame) for frame in frames]
+        numbers = union_of([numbers_of(*t, place_table, told, answers) for t in tables])
+        sources = None
+        if told is not None:
+            sources = self._table(
+                union_of([sources_of(*t, place_table, told.deciding, answers) for t in tables])
+            )
+        people = self._table(of(self.patients).select("pid", "patient"))
+        return assembled(self._table(numbers.order_by(["pid", "place"])), sources, people, places)
 
-    def clause_parts(self, names: Iterable[str] | None = None) -> Iterator[Table]:
-        """Yield `clause_rows`, so many patients at a time that what one part needs stays small;
-        a part is of no use any more when the next one is asked for."""
+    def clause_parts(self, names: Iterable[str] | None = None) -> Iterator[pa.Table]:
+        """Yield `clause_rows`, so many patients at a time that what one part needs stays small."""
         (found,) = self.dicts(self.patients.aggregate(last=self.patients.pid.max()))
         before = len(self._own)
         for first in range(0, 1 + (found["last"] or 0), AT_ONCE):
@@ -186,14 +183,18 @@ class Cohort:
             while len(self._own) > before:
                 self.backend.drop(self._own.pop())
 
-    def _evidence(self, of: Callable[[Table], Table]) -> outputs.Evidence:
+    def _evidence(self, of: Callable[[Table], Table]) -> Evidence:
         """Return what decides the clauses of the patients that ``of`` selects."""
         facts, packed = of(self.inputs.facts), of(self._packed)
         pairs = self._keep("pairs", paired(facts, self.inputs))
-        found = evidence(singles(facts, self.inputs), pairs, packed, self.plan)
-        return outputs.Evidence(
-            self._keep("found", found), self._keep("near", outside(facts, self.inputs))
+        found = deciding(singles(facts, self.inputs), pairs, packed, self.plan)
+        return Evidence(
+            self._keep("deciding", found), self._keep("near", outside(facts, self.inputs))
         )
+
+    def _table(self, expression: Any) -> pa.Table:
+        """Return the rows of an expression."""
+        return pa.concat_tables(self.tables(expression))
 
     def _keep(self, name: str, table: Table) -> Table:
         """Keep the rows of a table under a name that no other one has."""
@@ -207,6 +208,13 @@ class Cohort:
         """Yield the rows of an expression."""
         for batch in self.backend.batches(expression):
             yield from batch.to_pylist()
+
+    def tables(self, expression: Any) -> Iterator[pa.Table]:
+        """Yield the rows of an expression, a bounded number at a time; one table at least."""
+        schema = expression.schema().to_pyarrow()
+        yield schema.empty_table()
+        for batch in self.backend.batches(expression):
+            yield pa.Table.from_batches([batch]).cast(schema)
 
     def counts(self, table: Table, key: str) -> dict[Any, int]:
         """Return how many rows have each value of a column."""

@@ -122,7 +122,7 @@ def words(single: Table, pairs: Table, plan: Plan) -> Table:
     latest = single.component == _LATEST
     told = single.select(
         *_PLACE,
-        sure=ibis.ifelse(latest, single.surely, single.sure),
+        sure=single.surely & (latest | single.fits),
         may=single.may,
         unfit=latest & ~single.fits,
         sourced=single.sourced & (latest | single.sure),
@@ -200,15 +200,23 @@ def _true(condition: Column) -> Column:
     return ibis.coalesce(condition, False)
 
 
-def evidence(single: Table, pairs: Table, packed: Table, plan: Plan) -> Table:
-    """Return, for each patient and test that some fact decides, the sources of the deciding facts
-    (``failed_by`` where the record refutes the clause, ``rests_on`` where it does not) and
-    ``doubts``, a bit for each kind of doubt about them. ``packed``: the table of `words`.
+def deciding(single: Table, pairs: Table, packed: Table, plan: Plan) -> Table:
+    """Return the facts that decide: a row for each patient, test and fact with its ``source``, a text.
 
-    `sarc_kb.explain` selects the same facts for one patient.
+    ``if_failed``: it decides where the record refutes the clause; ``if_not``: where it does not.
+    ``doubt``: why it does not settle the clause, a place in `KINDS` (`NO_DOUBT`: it does).
+    ``packed``: the table of `words`. `sarc_kb.explain` selects the same facts for one patient.
     """
-    found = _evidence_of_singles(_with_told(single, packed, plan))
-    return found.union(_evidence_of_pairs(_with_told(pairs, packed, plan)))
+    found = _deciding_singles(_with_told(single, packed, plan))
+    return found.union(_deciding_of_pairs(_with_told(pairs, packed, plan)))
+
+
+def doubts(facts: Table) -> Table:
+    """Return ``doubts`` of each patient and test of `deciding` that has any, a bit for each kind."""
+    rows = facts.filter(facts.doubt != NO_DOUBT)
+    kinds = ((rows.doubt == kind, 1 << kind) for kind in range(len(KINDS)))
+    rows = rows.mutate(kind=ibis.cases(*kinds, else_=0).cast("int64"))
+    return rows.group_by(["pid", "test"]).agg(doubts=bit_or(rows.kind))
 
 
 def _with_told(rows: Table, packed: Table, plan: Plan) -> Table:
@@ -246,29 +254,20 @@ def bit_at(of_words: Sequence[Column], place_of: Table) -> Column:
     return (chosen & place_of.bit) != 0
 
 
-def _evidence_of_singles(rows: Table) -> Table:
+def _deciding_singles(rows: Table) -> Table:
     latest = rows.component == _LATEST
     decides = rows.is_sure & ~(latest & rows.is_possible & rows.is_unfit)
     # What certainly matches, where something does; all that may be the latest.
-    deciding = latest | ibis.ifelse(rows.is_sure, rows.sure, rows.may)
-    rows = rows.mutate(doubt=_doubt(~decides, rows.doubt_kind)).filter(deciding)
+    chosen = latest | ibis.ifelse(rows.is_sure, rows.sure, rows.may)
+    rows = rows.mutate(doubt=_doubt(~decides, rows.doubt_kind)).filter(chosen)
     facts = rows.group_by(["pid", "test", "fact"]).agg(
         source=rows.source.max(), doubt=rows.doubt.max()
     )
-    found = facts.group_by(["pid", "test"]).agg(
-        sources=facts.source.collect(where=facts.source != ""), doubts=_kinds(facts.doubt)
-    )
-    sources = found.sources.unique()
-    return found.select("pid", "test", failed_by=sources, rests_on=sources, doubts=found.doubts)
+    always = ibis.literal(True)
+    return facts.select("pid", "test", "source", if_failed=always, if_not=always, doubt=facts.doubt)
 
 
-def _kinds(doubt: Column) -> Column:
-    """Return the bits of the kinds of doubt of a group of facts."""
-    bits = [ibis.ifelse((doubt == kind).any(), 1 << kind, 0) for kind in range(len(KINDS))]
-    return ibis.coalesce(reduce(lambda x, y: x + y, bits), 0).cast("int64")
-
-
-def _evidence_of_pairs(pairs: Table) -> Table:
+def _deciding_of_pairs(pairs: Table) -> Table:
     rows = _deciding_pairs(pairs).union(_partners_of_each(pairs))
     # A fact may stand in a pair as the first and as the second; its doubt is that of the first.
     facts = rows.group_by(["pid", "test", "fact", "source"]).agg(
@@ -277,15 +276,8 @@ def _evidence_of_pairs(pairs: Table) -> Table:
         first_doubt=rows.doubt_kind.max(where=rows.role == 0),
         any_doubt=rows.doubt_kind.max(),
     )
-    facts = facts.mutate(
-        doubt=ibis.ifelse(facts.if_not, facts.first_doubt.fill_null(facts.any_doubt), NO_DOUBT)
-    )
-    named = facts.source != ""
-    return facts.group_by(["pid", "test"]).agg(
-        failed_by=facts.source.collect(where=facts.if_failed & named, distinct=True),
-        rests_on=facts.source.collect(where=facts.if_not & named, distinct=True),
-        doubts=_kinds(facts.doubt),
-    )
+    doubt = ibis.ifelse(facts.if_not, facts.first_doubt.fill_null(facts.any_doubt), NO_DOUBT)
+    return facts.select("pid", "test", "source", "if_failed", "if_not", doubt=doubt.cast("int32"))
 
 
 _EVIDENCE = ("pid", "test", "fact", "source", "role", "if_failed", "if_not", "doubt_kind")

@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -21,9 +21,10 @@ from typing import Any
 import ibis
 import pyarrow as pa
 
-from sarc_kb.cohort.backends import check_engine, open_backend, told_failures, write_batches
+from sarc_kb.cohort.backends import check_engine, open_backend, told_failures, write_tables
+from sarc_kb.cohort.clause_rows import CLAUSE_COLUMNS
 from sarc_kb.cohort.cohort import Cohort, union_of
-from sarc_kb.cohort.outputs import CLAUSE_COLUMNS, PATIENT_COLUMNS
+from sarc_kb.cohort.outputs import PATIENT_COLUMNS
 from sarc_kb.cohort.plan import Plan
 from sarc_kb.cohort.preparing import PreparedStore, Settings, prepare_all
 from sarc_kb.cohort.summary import TrialCount, Worth, count_trial, flips, worth
@@ -38,6 +39,8 @@ from sarc_kb.rules import Trial
 
 FORMATS = ("parquet", "csv", "jsonl")
 SUMMARY = "summary.json"
+_ROWS = 100_000
+"""Rows that are told as text at once."""
 UNCHANGED = "nothing changed: what was set is the default"
 FLIP_COLUMNS = (
     "patient",
@@ -152,14 +155,15 @@ def screen(
             )
             people = tables["patients"]
             errors = sum(cohort.sums(people, {"all": people.error.notnull()}).values())
-            rows = cohort.patient_rows(trials)
-            write_rows(
-                cohort, [rows], ("pid", "trial"), PATIENT_COLUMNS, results / "patients", options
-            )
+
+            def write(
+                name: str, rows: Any, order: tuple[str, ...], columns: tuple[str, ...]
+            ) -> None:
+                write_rows(ordered(cohort, rows, order, columns), results / name, options)
+
+            write("patients", cohort.patient_rows(trials), ("pid", "trial"), PATIENT_COLUMNS)
             if options.clauses:
-                parts = cohort.clause_parts(trials)
-                order = ("pid", "trial", "frame", "slot")
-                write_rows(cohort, parts, order, CLAUSE_COLUMNS, results / "clauses", options)
+                write_rows(clause_tables(cohort, trials), results / "clauses", options)
             told: list[Worth] = []
             if changes:
                 before = compared_with or next(iter(trials))
@@ -168,15 +172,11 @@ def screen(
                 others |= {name: name for name in changes if name != before}
                 told = [worth(cohort, before, *other) for other in others.items()]
                 rows = union_of([flips(cohort, before, *other) for other in others.items()])
-                write_rows(
-                    cohort, [rows], ("pid", "change"), FLIP_COLUMNS, results / "what-if", options
-                )
+                write("what-if", rows, ("pid", "change"), FLIP_COLUMNS)
             waiting = tables["over_time"]
             if settings.wait:
                 rows = waiting.join(people.select("pid", "patient"), "pid")
-                write_rows(
-                    cohort, [rows], ("pid", "trial"), WAIT_COLUMNS, results / "earliest", options
-                )
+                write("earliest", rows, ("pid", "trial"), WAIT_COLUMNS)
             found = Screening(
                 patients=patients,
                 not_judged=errors,
@@ -272,32 +272,25 @@ def _busy(work: Path) -> UsageError:
 
 
 # -- files -------------------------------------------------------------------------------------
-def write_rows(
-    cohort: Cohort,
-    parts: Iterable[Any],
-    order: tuple[str, ...],
-    columns: tuple[str, ...],
-    path: Path,
-    options: Options,
-) -> None:
-    """Write rows as ``path`` with the ending of the format, part after part, each in order."""
+def ordered(cohort: Cohort, rows: Any, order: tuple[str, ...], columns: tuple[str, ...]) -> Any:
+    """Yield the columns of ``rows``, an expression, in order, a bounded number at a time."""
+    keys = [ibis.asc(name, nulls_first=True) for name in order]
+    return cohort.tables(rows.order_by(keys).select(*columns))
 
-    def ordered(rows: Any) -> Any:
-        keys = [ibis.asc(name, nulls_first=True) for name in order]
-        return rows.order_by(keys).select(*columns)
 
+def write_rows(tables: Iterable[pa.Table], path: Path, options: Options) -> None:
+    """Write tables of the same columns, one at least, as ``path`` with the ending of the format."""
     target = path.with_name(f"{path.name}.{options.format}")
-    found = (ordered(rows) for rows in parts)
+    found = iter(tables)
+    first = next(found)
+    tables = chain((first,), found)
     if options.format == "parquet":
-        first = next(found)
-        schema = first.schema().to_pyarrow()
-        batches = (b for rows in chain((first,), found) for b in cohort.backend.batches(rows))
-        write_batches(batches, schema, target)
+        write_tables(tables, first.schema, target)
         return
     with target.open("w", encoding="utf-8", newline="") as stream:
-        batches = (batch for rows in found for batch in cohort.backend.batches(rows))
+        batches = (batch for table in tables for batch in table.to_batches(_ROWS))
         if options.format == "csv":
-            _write_csv(batches, columns, stream)
+            _write_csv(batches, first.column_names, stream)
         else:
             for batch in batches:
                 for row in batch.to_pylist():
@@ -307,7 +300,12 @@ def write_rows(
         os.fsync(stream.fileno())
 
 
-def _write_csv(batches: Iterator[pa.RecordBatch], columns: tuple[str, ...], stream: Any) -> None:
+def clause_tables(cohort: Cohort, names: Iterable[str]) -> Iterator[pa.Table]:
+    """Yield the columns that are written of the rows of clauses."""
+    return (part.select(CLAUSE_COLUMNS) for part in cohort.clause_parts(names))
+
+
+def _write_csv(batches: Iterator[pa.RecordBatch], columns: Sequence[str], stream: Any) -> None:
     table = csv.writer(stream, lineterminator="\r\n")
     table.writerow(columns)
     for batch in batches:
