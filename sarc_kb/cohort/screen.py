@@ -40,7 +40,6 @@ from sarc_kb.rules import Trial
 
 FORMATS = ("parquet", "csv", "jsonl", "xlsx")
 WORKBOOK = "screened.xlsx"
-SUMMARY = "summary.json"
 _ROWS = 100_000
 """Rows that are told as text at once."""
 UNCHANGED = "nothing changed: what was set is the default"
@@ -103,7 +102,7 @@ def screen(
     compared_with: str | None = None,
     made_with: Mapping[str, object] | None = None,
     progress: Callable[[int], None] = lambda _: None,
-    describe: Callable[[Screening], dict[str, Any]] | None = None,
+    describe: Callable[[Screening], Mapping[str, str]] | None = None,
 ) -> Screening:
     """Judge ``records`` by ``trials`` (named as outputs shall name them) and write the outcomes
     into the folder ``output``.
@@ -113,7 +112,7 @@ def screen(
         compared_with: the one of ``trials`` or ``what_if`` that the changes are told against.
         made_with: what tells this input and these options from others, for resuming.
         progress: called with the number of patients that were prepared.
-        describe: what the summary file tells beside the counts.
+        describe: returns the text files to be written beside the tables, by their names.
     Raises:
         UsageError: the output is there already, another run writes it, what was prepared is of
             another run, or there is no patient.
@@ -193,9 +192,8 @@ def screen(
                 engine=backend.name,
                 engine_version=backend.version,
             )
-        if describe is not None:
-            text = json.dumps(describe(found), ensure_ascii=False, indent=2) + "\n"
-            (results / SUMMARY).write_text(visible_in_json(text), encoding="utf-8", newline="\n")
+        for name, text in (describe(found) if describe else {}).items():
+            (results / name).write_text(text, encoding="utf-8", newline="\n")
         if output.exists():
             output.rmdir()  # empty: see `_free`
         results.replace(output)

@@ -10,10 +10,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from sarc_kb.errors import Finding, UsageError
+from sarc_kb.reports import pages
 from sarc_kb.reports.escaping import visible
 
 MARK = ".sarc-kb-rule-book"
@@ -25,15 +26,7 @@ _STATIC = ("book.css", "book.js")
 def templates(functions: Mapping[str, object]) -> Environment:
     """Return the templates of the book with ``functions`` known to all of them. Every value is
     escaped, and what does not print is shown as an escape; an undefined name is an error."""
-    environment = Environment(
-        loader=PackageLoader("sarc_kb.rulebook"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = pages.environment("sarc_kb.rulebook", finalize=shown)
     environment.globals.update(functions)
     return environment
 
