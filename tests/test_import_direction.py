@@ -53,7 +53,7 @@ LAYERS = (
     {"audit"},
     {
         *("reports.readiness_report", "reports.cohort_report", "reports.diff_report"),
-        "reports.audit_report",
+        *("reports.audit_report", "reports.cohort_page"),
     },
     {"reports.readings_report"},
     {"reports.mapping_skeleton"},
