@@ -115,10 +115,12 @@ def _by_outcome(
     return [(outcome, found) for outcome, found in groups if found]
 
 
-def _decisive(a: Assessment) -> list[tuple[CriterionResult, CriterionResult | ClauseResult]]:
-    """Return what makes a patient ineligible: the parts of each criterion that fails."""
+def _decisive(
+    a: Assessment,
+) -> list[tuple[CriterionResult, list[CriterionResult | ClauseResult]]]:
+    """Return what makes a patient ineligible: each criterion that fails, with its parts that decide."""
     failing = [c for c in a.criteria if c.outcome is Outcome.FAIL]
-    return [(c, part) for c in failing for part in telling.explained(c)]
+    return [(c, telling.explained(c)) for c in failing]
 
 
 def _strips(
