@@ -39,7 +39,7 @@ LAYERS = (
     {"rules"},
     {"prepare"},
     {"engines"},
-    {"explain"},
+    {"explain", "record_kinds"},
     {"wording"},
     {"to_decide"},
     {"assess"},
@@ -53,11 +53,12 @@ LAYERS = (
     {"audit"},
     {
         *("reports.readiness_report", "reports.cohort_report", "reports.diff_report"),
-        "reports.audit_report",
+        *("reports.audit_report", "reports.cohort_page"),
     },
     {"reports.readings_report"},
     {"reports.mapping_skeleton"},
     {"provenance"},
+    {"rulebook"},
     {"cli", "ontology_build"},
 )
 # Some know less than their place would allow.
@@ -80,7 +81,9 @@ THIRD_PARTIES = {
     "pyspark": ("cohort",),
     "psycopg": ("sources",),
     "z3": ("audit",),
-    "jinja2": ("reports", "reports.audit_report"),
+    "jinja2": ("reports", "reports.audit_report", "rulebook"),
+    "markupsafe": ("rulebook",),  # of jinja2
+    "xlsxwriter": ("reports",),
 }
 # The taxonomies that are about medicine; those about persons and records hold what every record
 # has, and readers of records name some of it.

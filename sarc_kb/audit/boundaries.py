@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from sarc_kb.assessment import Outcome
-from sarc_kb.audit.mutants import step_of
+from sarc_kb.audit.mutant import step_of
 from sarc_kb.audit.section import Request, Section
 from sarc_kb.audit.shared import cases_of, compiled
 from sarc_kb.cases import Case
@@ -352,7 +352,11 @@ def wanted(clause: Clause, part: Trial, terms: Terminology) -> list[str]:
             continue
         found.add("VoidRecord")
         if role.bounds.used:
-            found |= {"AtLimit", "OneStepInside", "OneStepOutside"}
+            found |= {"AtLimit", "OneStepOutside"}
+            # Between two limits that are one there is nothing.
+            beside = [v for v, name in _about(role, part, terms) if name == "beside"]
+            if any(_inside(value, role.bounds) for value in beside):
+                found.add("OneStepInside")
             quantities = map(terms.quantity_of, part.set_of(role.concept_set).members)
             if any(_other_units(quantity) for quantity in quantities if quantity is not None):
                 found.add("OtherUnit")
@@ -380,7 +384,7 @@ def _disagreement(clause: Clause, made: Made, said: Outcome) -> Finding:
 def _gap(clause: Clause, kind: str) -> Finding:
     return Finding(
         "BND002",
-        "warning",
+        "error",
         clause.id,
         f"no case written by hand tests {kind}",
         "the parameters of the clause allow one, and nobody has said what the protocol demands",

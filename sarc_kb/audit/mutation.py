@@ -14,7 +14,8 @@ from pathlib import Path
 from rdflib import Graph
 
 from sarc_kb.audit.judging import Judge
-from sarc_kb.audit.mutants import KINDS, Mutant, mutants_of
+from sarc_kb.audit.mutant import KINDS, Mutant
+from sarc_kb.audit.mutants import mutants_of
 from sarc_kb.audit.section import Request, Section
 from sarc_kb.audit.shared import compiled, judge_of
 from sarc_kb.audit.variants import killers
@@ -218,7 +219,7 @@ def _findings(results: list[Result], reasons: Mapping[str, str]) -> Iterator[Fin
         else:
             yield Finding(
                 "MUT002",
-                "warning",
+                "error",
                 result.mutant.id,
                 f"{result.mutant.words}: no case comes out otherwise",
                 "nobody would notice if the rule were changed so",

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 PASS, FAIL, COULD_NOT, UNDETERMINED, INTERRUPTED = 0, 1, 2, 3, 130
 _STANDARD_OUTPUT = "standard output"
-FORMATS = ("text", "json", "jsonl", "turtle", "jsonld")
+FORMATS = (
+    *("text", "html", "markdown", "xlsx"),
+    *("json", "jsonl", "fhir", "turtle", "jsonld", "junit"),
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -67,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     explain.add_argument("rule", metavar="RULE", help="such as I07a")
     common_options(explain)
 
-    from sarc_kb.cli import audit, check, diff, pack, readings, screen
+    from sarc_kb.cli import audit, check, diff, docs, pack, readings, screen
 
     check.add_parser(commands)
 
@@ -143,6 +146,7 @@ def build_parser() -> argparse.ArgumentParser:
     checklist.add_argument("--output", "-o", metavar="FILE")
 
     screen.add_parser(commands)
+    docs.add_parser(commands)
     audit.add_parser(commands)
     diff.add_parser(commands)
     readings.add_parser(commands)
@@ -390,6 +394,17 @@ def _validate(options: argparse.Namespace) -> int:
     from sarc_kb.kb import option_date, with_entry_dates
 
     one_kind_of_source(options)
+    if options.format == "xlsx" and options.output is None:
+        raise UsageError(
+            Finding(
+                "USE090",
+                "error",
+                "--format xlsx",
+                "no --output",
+                "a workbook is no text that could be shown",
+                "add --output FILE.xlsx",
+            )
+        )
     kb = knowledge_base(options)
     trial, engine = kb.engine(
         options.trial,
@@ -434,7 +449,13 @@ def _validate(options: argparse.Namespace) -> int:
         write(stream_jsonl(kb.info, judged(), problems), options.output)
     else:
         result = AssessmentSet(kb.info, tuple(judged()), tuple(problems))
-        write(_render(result, options, kb), options.output)
+        if options.format == "xlsx":
+            from sarc_kb.reports.xlsx_report import render_xlsx
+
+            with whole_file(Path(options.output)) as stream:
+                stream.write(render_xlsx(result))
+        else:
+            write(_render(result, options, kb), options.output)
     for finding in problems:
         if finding.severity != "info":
             complain(finding)
@@ -509,6 +530,22 @@ def _render(result: AssessmentSet, options: argparse.Namespace, kb: KnowledgeBas
         from sarc_kb.reports.json_report import render_json
 
         return render_json(result)
+    if options.format == "html":
+        from sarc_kb.reports.html_report import render_html
+
+        return render_html(result)
+    if options.format == "fhir":
+        from sarc_kb.reports.fhir_report import render_fhir
+
+        return render_fhir(result)
+    if options.format == "markdown":
+        from sarc_kb.reports.markdown_report import render_markdown
+
+        return render_markdown(result)
+    if options.format == "junit":
+        from sarc_kb.reports.junit_report import render_junit
+
+        return render_junit(result)
     if options.format in ("turtle", "jsonld"):
         from sarc_kb.reports import shacl_report
 
@@ -883,6 +920,12 @@ def _diff(options: argparse.Namespace) -> int:
     return diff.run(options)
 
 
+def _docs(options: argparse.Namespace) -> int:
+    from sarc_kb.cli import docs
+
+    return docs.run(options)
+
+
 def _readings(options: argparse.Namespace) -> int:
     from sarc_kb.cli import readings
 
@@ -894,6 +937,7 @@ _COMMANDS = {
     "diff": _diff,
     "pack": _pack,
     "verify": _pack,
+    "docs": _docs,
     "readings": _readings,
     "validate": _validate,
     "screen": _screen,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sarc_kb.rules import Trial
 
 ENGINES = ("duckdb", "postgres", "spark")
-FORMATS = ("parquet", "csv", "jsonl")
+FORMATS = ("parquet", "csv", "jsonl", "xlsx")
 
 
 def add_parser(commands: Any) -> None:
@@ -212,7 +212,8 @@ def _screen(
     from sarc_kb.cohort.preparing import Settings
     from sarc_kb.cohort.screen import Options, screen
     from sarc_kb.kb import option_date
-    from sarc_kb.reports.cohort_report import document, render_text
+    from sarc_kb.reports.cohort_page import render_page
+    from sarc_kb.reports.cohort_report import render_json, render_text
 
     changes = _changes(kb, next(iter(trials)), set_here)
     compared_with = PROTOCOL if changes else None
@@ -236,8 +237,9 @@ def _screen(
         "input": _identities(options),
     }
 
-    def describe(found: Screening) -> dict[str, Any]:
-        return document(found, kb.info, trials, given, problems)
+    def describe(found: Screening) -> Mapping[str, str]:
+        told = (found, kb.info, trials, given, problems)
+        return {"summary.json": render_json(*told), "summary.html": render_page(*told)}
 
     with cli.Progress(expected) as progress:
 

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
-from typing import TYPE_CHECKING
 
 from sarc_kb.assessment import KnowledgeBaseInfo
 from sarc_kb.audit.run import PARTS
 from sarc_kb.audit.section import Section, Status
 from sarc_kb.errors import Finding
 from sarc_kb.namespaces import BASE
+from sarc_kb.reports import pages
 from sarc_kb.reports.escaping import visible, visible_in_json
 from sarc_kb.reports.findings_report import Checked, Locate, render_junit, render_sarif
 from sarc_kb.reports.json_report import plain
 
-if TYPE_CHECKING:
-    import jinja2
-
 SCHEMA = BASE + "schema/audit/1"
+_STYLE = "audit.css"
 _WORDS: dict[Status, str] = {
     "passed": "passed",
     "failed": "FAILED",
@@ -143,15 +137,15 @@ def render_findings(audit: Audit, form: str, locate: Locate) -> str:
 # -- HTML ------------------------------------------------------------------------------------------
 def render_html(audit: Audit) -> str:
     """Return one page that needs nothing else: no script, no other file, no network."""
-    style = _resource("audit.css")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
-    return _template().render(
+    environment = pages.environment()
+    environment.filters["visible"] = visible
+    return environment.get_template("audit.html.j2").render(
         audit=audit,
         words=_WORDS,
         about=PARTS,
         counts=_counts(audit.parts),
-        style=style,
-        style_sha256=digest,
+        style=pages.style(_STYLE),
+        style_hash=pages.style_hash(_STYLE),
     )
 
 
@@ -165,22 +159,3 @@ def _counted(findings: Iterable[Finding]) -> str:
         f"{n} {word}{'' if n == 1 else 's'}" for s, word in _SEVERITIES if (n := found.count(s))
     ]
     return ", ".join(told) or "nothing"
-
-
-def _resource(name: str) -> str:
-    return (resources.files("sarc_kb.reports") / "templates" / name).read_text("utf-8")
-
-
-@cache
-def _template() -> jinja2.Template:
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["visible"] = visible
-    return environment.from_string(_resource("audit.html.j2"))
