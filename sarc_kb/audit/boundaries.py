@@ -20,7 +20,7 @@ from sarc_kb.audit.mutant import step_of
 from sarc_kb.audit.section import Request, Section
 from sarc_kb.audit.shared import cases_of, compiled
 from sarc_kb.cases import Case
-from sarc_kb.dates import parse_date
+from sarc_kb.dates import PartialDate, parse_date
 from sarc_kb.errors import Finding
 from sarc_kb.explain import explain
 from sarc_kb.facts import Fact, PatientRecord
@@ -186,13 +186,13 @@ def _changed(
     pattern: Fact,
     value: Decimal | None = None,
     unit: str | None = None,
-    date: object = None,
+    date: PartialDate | None = None,
     status: str | None = None,
 ) -> Fact:
     """Return a copy of a fact with the number, the date or the status set."""
     if status is not None:
         return replace(pattern, status=status)
-    return replace(pattern, value=value, unit=unit, start=date, end=date)  # type: ignore[arg-type]
+    return replace(pattern, value=value, unit=unit, start=date, end=date)
 
 
 def _expected(clause: Clause, inside: bool | None) -> Outcome:

@@ -16,7 +16,7 @@ from sarc_kb.assessment import Outcome, TreatmentOutcome
 from sarc_kb.audit.mutant import Mutant
 from sarc_kb.cases import Case, criterion_of, part_of
 from sarc_kb.dates import FOREVER, PartialDate
-from sarc_kb.explain import explain
+from sarc_kb.explain import Explanation, explain
 from sarc_kb.kb import KnowledgeBase
 from sarc_kb.prepare import Preparation, Prepared, WindowDays, finish
 from sarc_kb.prepare.anchors import window
@@ -285,7 +285,7 @@ def told_of(
     part: Trial,
     outcomes: Mapping[str, Outcome],
     prepared: Prepared,
-    grounds: Mapping[str, object],
+    grounds: Mapping[str, Explanation],
     at_entry: Prepared | None,
 ) -> Told:
     """Return what a case comes out as, in the words of what it expects, from the outcomes of its
@@ -295,7 +295,7 @@ def told_of(
         return Outcome.FAIL if denied else fold(part, at.root, outcomes)
     rule = next(c for c in part.criteria if c.iri == at.case.rule)
     before = outcomes_at_entry(at_entry, [rule]) if at_entry is not None else {}
-    return rule_outcome(prepared, rule, outcomes, grounds, before)  # type: ignore[arg-type]
+    return rule_outcome(prepared, rule, outcomes, grounds, before)
 
 
 _TELLING = {

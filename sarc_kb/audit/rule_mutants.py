@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Context, Decimal
+from typing import Any
 
 from sarc_kb.audit.mutant import Change, Maker, Mutant, plain, quantity_of, step_of
 from sarc_kb.namespaces import local_name
@@ -89,8 +90,8 @@ class OfRules(Maker):
 
     def _limits(self, clause: Clause, name: str, role: Role) -> Iterator[Mutant]:
         def other(bounds: Bounds) -> Change:
-            roles = {name: replace(role, bounds=bounds)}
-            return _with_clause(replace(clause, **roles))  # type: ignore[arg-type]
+            roles: dict[str, Any] = {name: replace(role, bounds=bounds)}
+            return _with_clause(replace(clause, **roles))
 
         for attribute, word in _BOUNDS.items():
             bound: Decimal | None = getattr(role.bounds, attribute)
@@ -173,8 +174,9 @@ class OfRules(Maker):
     def _selection(self, clause: Clause, name: str, role: Role) -> Iterator[Mutant]:
         first = name == "role"
 
-        def other(**changed: str) -> Change:
-            new = replace(clause, **{name: replace(role, **changed)})  # type: ignore[arg-type]
+        def other(**changed: Any) -> Change:
+            roles: dict[str, Any] = {name: replace(role, **changed)}
+            new = replace(clause, **roles)
             # Both of a pair lie in one window.
             if "window" in changed and clause.second is not None and first:
                 new = replace(new, second=replace(clause.second, window=changed["window"]))
@@ -263,8 +265,8 @@ class OfRules(Maker):
     def join(self, iri: str) -> Iterator[Mutant]:
         join = self.part.joins[iri]
 
-        def other(**changed: object) -> Change:
-            new = replace(join, **changed)  # type: ignore[arg-type]
+        def other(**changed: Any) -> Change:
+            new = replace(join, **changed)
             return lambda part: replace(part, joins={**part.joins, iri: new})
 
         turned = "or" if join.operator == "and" else "and"

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import Any
 
 from sarc_kb.audit.mutant import Change, Maker, Mutant, plain
 from sarc_kb.namespaces import SARC, local_name
@@ -14,6 +15,7 @@ from sarc_kb.rules import (
     EVER,
     ConceptSet,
     Derivation,
+    DoseSeries,
     Qualifier,
     Selection,
     Trial,
@@ -120,8 +122,8 @@ class OfTerms(Maker):
         start_unread = "" if self.reads_start(window) else "only its end is read"
         end_unread = "" if self.reads_end(window) else "only its start is read"
 
-        def made(words: str, changed: Mapping[str, object], equivalent: str = "") -> Mutant:
-            new = replace(window, **changed)  # type: ignore[arg-type]
+        def made(words: str, changed: Mapping[str, Any], equivalent: str = "") -> Mutant:
+            new = replace(window, **changed)
             mark = words.replace(" -> ", "=").replace(" ", "-")
             return self.made(
                 f"{name}:{mark}",
@@ -360,8 +362,8 @@ class OfTerms(Maker):
         for place, question in enumerate(self.part.questions):
             name = local_name(question.iri)
 
-            def other(at: int = place, **changed: object) -> Change:
-                new = replace(self.part.questions[at], **changed)  # type: ignore[arg-type]
+            def other(at: int = place, **changed: Any) -> Change:
+                new = replace(self.part.questions[at], **changed)
                 return lambda part: replace(
                     part, questions=(*part.questions[:at], new, *part.questions[at + 1 :])
                 )
@@ -402,7 +404,8 @@ class OfTerms(Maker):
                 for field in ("least", "most"):
                     bound: Decimal = getattr(level, field)
                     for moved in (bound - step, bound + step):
-                        new = replace(level, **{field: moved})  # type: ignore[arg-type]
+                        number: dict[str, Any] = {field: moved}
+                        new = replace(level, **number)
                         levels = (*series.levels[:at], new, *series.levels[at + 1 :])
                         changed = replace(series, levels=levels)
                         name = local_name(level.iri)
@@ -411,10 +414,12 @@ class OfTerms(Maker):
                             "threshold",
                             f"{name} {field} {plain(bound)} -> {plain(moved)}",
                             series.iri,
-                            lambda part, at=place, new=changed: replace(  # type: ignore[misc]
-                                part, series=(*part.series[:at], new, *part.series[at + 1 :])
-                            ),
+                            _with_series(place, changed),
                         )
+
+
+def _with_series(at: int, series: DoseSeries) -> Change:
+    return lambda part: replace(part, series=(*part.series[:at], series, *part.series[at + 1 :]))
 
 
 def _with_set(concepts: ConceptSet) -> Change:
