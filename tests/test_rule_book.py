@@ -78,7 +78,7 @@ def audit_document(kb: KnowledgeBase) -> dict[str, object]:
     mutation = {"name": "mutation", "summary": "7 of 8", "score": 0.875, "kinds": [kind]}
     return {
         "trial": TRIAL,
-        "knowledge_base": kb.info.sha256,
+        "knowledge_base": {"version": kb.info.version, "sha256": kb.info.sha256},
         "passed": True,
         "parts": [
             {**common, **mutation, "survivors": [survivor]},
@@ -432,7 +432,7 @@ def test_an_audit_of_other_rules_is_refused(kb: KnowledgeBase, tmp_path: Path) -
     path = tmp_path / "audit.json"
     document = audit_document(kb)
     for changed, found in (
-        ({"knowledge_base": "0" * 64}, "other rules"),
+        ({"knowledge_base": {"sha256": "0" * 64}}, "other rules"),
         ({"trial": "OTHER"}, "about OTHER"),
         ({"parts": 3}, "not the JSON document of an audit"),
     ):
@@ -454,7 +454,7 @@ def test_an_audit_with_another_shape_is_refused(tiny: Path, tmp_path: Path) -> N
         "kinds": [{}],
         "score": 1,
     }
-    document = {"trial": "TINY", "knowledge_base": own.info.sha256, "parts": [part]}
+    document = {"trial": "TINY", "knowledge_base": {"sha256": own.info.sha256}, "parts": [part]}
     path = tmp_path / "audit.json"
     path.write_text(json.dumps(document), encoding="utf-8")
     with pytest.raises(UsageError, match="not as `sarc-kb audit` writes it"):

@@ -53,7 +53,8 @@ def read_audit(path: Path, kb: KnowledgeBase, trial: str) -> dict[str, Part]:
         raise _fault(path, "not the JSON document of an audit")
     if document.get("trial") != trial:
         raise _fault(path, f"about {document.get('trial')!s:.40}, and not {trial}")
-    if document.get("knowledge_base") != kb.info.sha256:
+    audited = document.get("knowledge_base")
+    if not isinstance(audited, dict) or audited.get("sha256") != kb.info.sha256:
         raise _fault(path, "about other rules than these: their digests differ")
     return {p["name"]: p for p in parts}
 
