@@ -942,6 +942,40 @@ def test_d_a_key_of_json_ld_without_a_term_is_told() -> None:
     assert [f.code for f in record.findings] == ["DATA005"]
 
 
+@pytest.mark.parametrize(
+    ("top", "inner", "told"),
+    [
+        (None, {}, "a context of null"),
+        ([CONTEXT, [None]], {}, "a context of null"),
+        (CONTEXT, {"@context": None}, "a context of null"),
+        ({"x": {"@id": "urn:x", "@context": None}}, {}, "a context of null"),
+        ({"@vocab": None}, {}, "a context without a vocabulary"),
+        ({"@vocab": ""}, {}, "a context without a vocabulary"),
+        ({"status": None}, {}, "a term that stands for nothing"),
+        ({"status": {"@id": None}}, {}, "a term that stands for nothing"),
+        (False, {}, "a context that is no object"),
+        (CONTEXT, {"@status": "EnteredInError"}, "a key that begins with @ and is no keyword"),
+        ({"status": "@status"}, {}, "a key that begins with @ and is no keyword"),
+    ],
+)
+def test_d_a_context_of_json_ld_may_not_drop_keys(top: object, inner: dict, told: str) -> None:
+    """A processor passes over such keys without a word, and a cancelled fact would count."""
+    given = {"status": "EnteredInError", **inner}
+    document = {"@context": top, "@id": ANNA, str(SARC.fact): given}
+    assert refusal(json.dumps(document), "json-ld") == told
+
+
+@pytest.mark.parametrize("context", [{}, [], [{}], [[]], {"@version": 1.1}, {"@base": None}])
+def test_d_a_context_that_says_nothing_drops_nothing(context: object) -> None:
+    given = {"status": "EnteredInError"}
+    for document in (
+        {"@context": context, "@id": ANNA, str(SARC.fact): given},
+        {"@context": {"x": "urn:x"}, "@id": ANNA, str(SARC.fact): {"@context": context, **given}},
+    ):
+        (record,) = read(json.dumps(document), "json-ld")
+        assert [f.code for f in record.findings] == ["DATA005"]
+
+
 @pytest.mark.parametrize("base", [None, ""])
 def test_d_a_fact_of_json_ld_without_an_iri_is_not_lost(base: object) -> None:
     for name in ("x y", "x", "@x"):
