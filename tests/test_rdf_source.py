@@ -507,6 +507,28 @@ def test_a12_b1_a_doctype_is_refused_in_every_encoding(
     assert hits == []
 
 
+@pytest.mark.parametrize(
+    ("inside", "told"),
+    [
+        ("x\n" * 1_000_000, "a text of more than 64000 characters"),
+        ("<![CDATA[" + "x\n" * 1_000_000 + "]]>", "a text of more than 64000 characters"),
+        ("x<!-- -->" * 70_000, "a text of more than 64000 characters"),
+    ],
+)
+def test_b11_a_text_of_many_lines_is_refused_before_it_is_put_together(
+    inside: str, told: str
+) -> None:
+    """rdflib would take two minutes for the two megabytes."""
+    text = f'<rdf:RDF xmlns:rdf="{RDF}" xmlns:s="{SARC}"><s:Patient><s:identifier>{inside}</s:identifier></s:Patient></rdf:RDF>'
+    assert refusal(text, "xml") == told
+
+
+@pytest.mark.parametrize("kind", ["Literal", "literal", "other"])
+def test_b11_xml_as_a_text_is_refused(kind: str) -> None:
+    text = f'<r:RDF xmlns:r="{RDF}" xmlns:s="{SARC}"><s:Patient><s:identifier r:parseType="{kind}"><a/></s:identifier></s:Patient></r:RDF>'
+    assert refusal(text, "xml") == "XML as a text (rdf:parseType)"
+
+
 def test_b1_markup_inside_a_literal_is_not_expanded() -> None:
     markup = json.dumps(BOMB + "<r>&i;</r>")
     found, _ = fact(

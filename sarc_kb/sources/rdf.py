@@ -30,6 +30,7 @@ from sarc_kb.namespaces import RDF, SARC, local_name
 from sarc_kb.reports.escaping import safe_iri
 from sarc_kb.sources.jsonld import LOSSLESS, safe_jsonld
 from sarc_kb.sources.limits import MAX_BYTES, MAX_DIGITS, MAX_LABEL, MAX_LITERAL
+from sarc_kb.sources.rdfxml import safe_xml
 
 # N-Triples is read as the Turtle it is: one parser less, and one that can tell the line of a fault.
 FORMATS = {
@@ -109,16 +110,7 @@ def _parse(data: bytes, origin: str, fmt: str) -> Graph:
     if fmt == "json-ld":
         text = safe_jsonld(data, origin)
     elif fmt == "xml":
-        # Entity bombs and external entities need a DOCTYPE. Without the zero bytes UTF-16 and
-        # UTF-32 read as ASCII, and every other encoding an XML parser knows contains it.
-        text = data
-        if re.search(rb"<!(DOCTYPE|ENTITY)", data.replace(b"\0", b""), re.IGNORECASE):
-            raise _refused(
-                origin,
-                "a DOCTYPE",
-                "it can expand or fetch without end",
-                "write RDF/XML without a DOCTYPE",
-            )
+        text = safe_xml(data, origin)
     else:
         try:
             text = data.decode("utf-8-sig")
