@@ -183,6 +183,29 @@ def test_a_folder_leaves_nothing_out_in_silence(
     assert "no file of a known kind" in err
 
 
+def test_a_folder_is_read_without_waiting_for_pipes_or_following_links(
+    write, tmp_path: Path, tiny: KnowledgeBase
+) -> None:
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    inside.mkdir()
+    outside.mkdir()
+    write(patient(), "in/a.ttl")
+    write(patient(name="bert"), "out/b.ttl")
+    os.mkfifo(inside / "pipe.ttl")
+    os.mkfifo(inside / "pipe.ndjson.gz")
+    (inside / "zero.ttl").symlink_to("/dev/zero")
+    (inside / "round").symlink_to(inside)
+    (inside / "away").symlink_to(outside)
+    result = tiny.validate(inside)
+    assert [a.patient for a in result.assessments] == ["anna"]
+    told = {Path(f.where).name: (f.severity, f.found) for f in result.run_findings}
+    assert told == {
+        **dict.fromkeys(("pipe.ttl", "pipe.ndjson.gz", "zero.ttl"), ("error", "no plain file")),
+        **dict.fromkeys(("round", "away"), ("warning", "a link to a folder")),
+    }
+    assert all(map(complete, result.run_findings))
+
+
 def test_a_file_too_large_is_not_read_to_its_end(
     run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
