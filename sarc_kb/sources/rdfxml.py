@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from xml.parsers import expat
 
 from sarc_kb.errors import Finding, InputError
@@ -71,7 +72,6 @@ def _look_through(data: bytes) -> None:
     parser.CharacterDataHandler = text
     parser.StartElementHandler = start
     parser.EndElementHandler = end
-    try:
+    # Of what is no XML the parser of RDF/XML tells, with the line.
+    with suppress(expat.ExpatError, LookupError, ValueError):
         parser.Parse(data, True)
-    except (expat.ExpatError, LookupError, ValueError):
-        pass  # the parser of RDF/XML tells of it, with the line

@@ -149,10 +149,11 @@ def _files(source: Path, problems: list[Finding]) -> list[tuple[Path, str]]:
         found: list[Path] = []
         for folder, inside, names in os.walk(source, onerror=lambda e: problems.append(_closed(e))):
             found += (Path(folder, n) for n in names if _known(Path(n)))
-            problems += (_linked(p) for n in sorted(inside) if (p := Path(folder, n)).is_symlink())
+            links = [p for n in sorted(inside) if (p := Path(folder, n)).is_symlink()]
+            problems.extend(map(_linked, links))
         # A pipe would be waited for, and a device has no end; what leads nowhere is told later.
         unreal = {p for p in found if p.exists() and not p.is_file()}
-        problems += map(_no_plain_file, sorted(unreal))
+        problems.extend(map(_no_plain_file, sorted(unreal)))
         found = [p for p in found if p not in unreal]
         strange = [p for p in found if _ending(p) == FACTS_ENDING and not holds_facts(p)]
         if strange:
