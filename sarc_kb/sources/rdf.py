@@ -13,6 +13,7 @@ import hashlib
 import logging
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -238,7 +239,8 @@ def _patient(
             continue
         facts.append(_FactReader(graph, fact_node, origin, axes, findings).read())
     # The order of statements and the labels of blank nodes say nothing, so nothing follows from them.
-    facts = _numbered(sorted(_with_named_tumours(facts), key=_content))
+    named = sorted(_with_named_tumours(facts), key=_content)
+    facts = _numbered(_once(named, set(graph.objects(None, SARC.source)), findings))
     ordered = sorted(set(findings), key=lambda f: (f.where, f.code, f.found, f.why, f.fix))
     return PatientRecord(iri, label, entry, tuple(facts), origin, sha256, tuple(ordered))
 
@@ -328,6 +330,32 @@ def _plain(number: Decimal | None) -> str:
     """Return ``number`` as one text, however many zeros it was written with."""
     text = "" if number is None else f"{number:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _once(facts: list[Fact], sources: set[Node], findings: list[Finding]) -> list[Fact]:
+    """Return each fact once. Two blank nodes of which the same is said, from the same place, are one
+    statement written twice (RDF 1.1 Semantics, 5.1: such a graph says no more than without one of
+    them); as two doses they would break a rule. Without a source, or with names, they stay two."""
+    kept: list[Fact] = []
+    again: Counter[str] = Counter()
+    for fact in facts:
+        sourced = Literal(fact.source) in sources
+        if kept and not fact.id and sourced and _content(fact) == _content(kept[-1]):
+            again[fact.source] += 1
+        else:
+            kept.append(fact)
+    findings += (
+        Finding(
+            "DATA021",
+            "warning",
+            source[:MAX_LABEL],
+            f"a fact that stands there {count + 1} times, word for word",
+            "one statement written twice says nothing more",
+            "it was read once; give each its own sarc:source if there were several",
+        )
+        for source, count in again.items()
+    )
+    return kept
 
 
 def _numbered(facts: list[Fact]) -> list[Fact]:
