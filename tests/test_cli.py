@@ -36,12 +36,14 @@ def loaded_once(kb: KnowledgeBase, monkeypatch: pytest.MonkeyPatch) -> None:
         (["eligible", "no-such-story"], 2),
     ],
 )
+@pytest.mark.threat("G5")
 def test_exit_codes(stories: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["validate", "-q", *(str(EXAMPLES / s) for s in stories)]) == code
     out = capsys.readouterr().out
     assert out.count("sarc-example-") >= len([s for s in stories if s != "no-such-story"])
 
 
+@pytest.mark.threat("G6")
 def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -93,6 +95,7 @@ for name in cli.FORMATS:
 """
 
 
+@pytest.mark.threat("F8")
 def test_the_same_bytes_whatever_the_hash_seed_zone_and_locale() -> None:
     outputs = []
     for seed, zone in (("0", "UTC"), ("4242", "Asia/Shanghai")):

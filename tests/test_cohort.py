@@ -35,6 +35,7 @@ def frames_of(plan: Plan, name: str) -> Iterator[Frame]:
 
 
 # -- the boundary cases ------------------------------------------------------------------------
+@pytest.mark.threat("D14")
 def test_every_case_of_every_rule(kb: KnowledgeBase, trial: Trial, tmp_path: Path) -> None:
     """All cases in one pass, those that ask for another reading of the register included: every
     combination of readings is a trial of its own."""
@@ -125,6 +126,7 @@ def test_the_examples_on_every_engine(
 
 
 # -- deciding facts ----------------------------------------------------------------------------
+@pytest.mark.threat("D13")
 def test_the_deciding_facts_decide(kb: KnowledgeBase, trial: Trial, tmp_path: Path) -> None:
     """Alone they reproduce the outcome; without them it changes, or rests on others that are
     named. A patient of its own for each clause of each example, in one pass."""
@@ -220,6 +222,7 @@ def test_two_trials_in_one_pass(tmp_path: Path) -> None:
     assert {len(parts) for (_, name), parts in truths.items() if name == "TINY"} == {1}
 
 
+@pytest.mark.threat("C6")
 def test_patients_in_parts_are_the_same_patients(
     kb: KnowledgeBase, trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

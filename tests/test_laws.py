@@ -40,6 +40,7 @@ def outcomes(assessment: Assessment) -> dict[str, Outcome]:
     }
 
 
+@pytest.mark.threat("D3")
 def test_losing_a_fact_clears_nobody_unsaid(
     kb: KnowledgeBase, trial: Trial, engine: ShaclEngine, records: list[PatientRecord]
 ) -> None:
@@ -62,6 +63,7 @@ def test_losing_a_fact_clears_nobody_unsaid(
     assert tried > 1000
 
 
+@pytest.mark.threat("D3")
 def test_losing_a_fact_with_nothing_to_rest_on_clears_nobody(
     kb: KnowledgeBase, trial: Trial, engine: ShaclEngine, records: list[PatientRecord]
 ) -> None:
@@ -84,6 +86,7 @@ def test_losing_a_fact_with_nothing_to_rest_on_clears_nobody(
                     )
 
 
+@pytest.mark.threat("D16")
 def test_the_order_of_facts_never_matters(
     kb: KnowledgeBase, trial: Trial, engine: ShaclEngine, records: list[PatientRecord]
 ) -> None:
@@ -133,6 +136,7 @@ def in_unit_system(kb: KnowledgeBase, record: PatientRecord, rank: int) -> Patie
 
 
 @pytest.mark.parametrize("rank", [0, 1, 2])
+@pytest.mark.threat("D8")
 def test_a_unit_is_only_a_way_of_writing(
     rank: int, kb: KnowledgeBase, trial: Trial, engine: ShaclEngine, records: list[PatientRecord]
 ) -> None:
@@ -168,6 +172,7 @@ def test_the_deciding_facts_decide(
             )
 
 
+@pytest.mark.threat("D3")
 def test_an_empty_record_passes_nothing(
     kb: KnowledgeBase, trial: Trial, engine: ShaclEngine
 ) -> None:

@@ -136,6 +136,7 @@ def test_the_query_finds_its_planted_fault(name: str, tmp_path: Path) -> None:
     assert any(expected in row for row in found), found
 
 
+@pytest.mark.threat("B9")
 def test_no_query_finds_a_fault(everything: Graph) -> None:
     assert ontology_build.quality(everything, FOLDER) == []
 
