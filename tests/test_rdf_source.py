@@ -290,7 +290,7 @@ def facts(draw: st.DrawFn, number: int) -> Fact:
         status=maybe(st.sampled_from([str(SARC.Suspected), str(SARC.Refuted), "https://example.org/odd"])),
         axes=tuple(sorted((a, draw(st.sampled_from(TERMS))) for a in draw(st.sets(st.sampled_from(sorted(AXES)))))),
         tumour=maybe(st.sampled_from(["https://example.org/t1", "urn:example:t2"])),
-        source=draw(texts),
+        source=f"{draw(texts)}{number}",  # what is said twice from one place is read once
         performer=maybe(texts),
         basis=maybe(texts),
     )  # fmt: skip
