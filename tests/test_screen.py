@@ -53,6 +53,8 @@ HOSTILE = (
     "a\x1b[31mb\nc\r\n=2",
     "\u202eevil",
     "'=1",
+    "../../../escaped",
+    "/tmp/escaped",
 )
 
 
@@ -336,6 +338,8 @@ def test_hostile_labels_are_harmless(form: str, screen: Screen, hostile: Path) -
     run = screen(hostile, "--relax", "I01:atLeast=9.5", form=form)
     assert run.code == FINISHED
     assert (run.summary["patients"], run.summary["not_judged"]) == (len(HOSTILE), 0)
+    names = {p.relative_to(run.folder).as_posix() for p in run.folder.rglob("*")}
+    assert all(re.fullmatch(r"[a-z-]+\.(csv|json|jsonl|parquet)", name) for name in names), names
     for text in (run.out, run.err):
         assert not set(text) & {"\x1b", "\r", "\t", "\u202e"}
     if form == "parquet":

@@ -294,7 +294,7 @@ def test_a_bomb_in_a_bomb_is_not_unpacked_twice(tiny: KnowledgeBase, tmp_path: P
 
 
 # -- silence ---------------------------------------------------------------------------------------
-@pytest.mark.threat("D2")
+@pytest.mark.threat("C3", "D2")
 def test_a_trial_without_criteria_passes_nobody(tmp_path: Path) -> None:
     from sarc_kb.errors import RuleBaseError
 
