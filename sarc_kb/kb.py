@@ -494,6 +494,7 @@ class KnowledgeBase:
                 names=self.terms.names_without_code(str(SARC.MedicationUse)),
                 means=cache(self.terms.meaning),
                 axes=self.terms.axes,
+                units_agree=cache(self.terms.units_agree),
                 absences=frozenset(
                     d.source for t in trials for d in t.derivations if d.kind == "Settling"
                 ),
