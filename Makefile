@@ -7,7 +7,7 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup validate test check lint types ontology ontology-check rules rules-check lock bench clean
+.PHONY: help setup validate test check lint types ontology ontology-check rules rules-check docs lock bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,12 @@ lock: COMPILE = $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no
 lock: .venv/dev.stamp ## resolve the dependencies anew and write the lock files
 	$(COMPILE) --upgrade --output-file requirements.lock pyproject.toml
 	$(COMPILE) --upgrade --allow-unsafe --all-extras --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+
+# AUDIT names what `sarc-kb audit --format json --output FILE` wrote; without it the page on coverage
+# shows the words of the record alone.
+docs: .venv/run.stamp ## write the rule book into build/site
+	@mkdir -p build
+	$(BIN)/sarc-kb docs $(if $(AUDIT),--audit "$(AUDIT)") $(if $(wildcard .git),--history) --output build/site
 
 bench: .venv/dev.stamp ## measure
 	$(BIN)/python -m benchmarks

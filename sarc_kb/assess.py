@@ -18,12 +18,14 @@ from sarc_kb.assessment import (
     Verdict,
 )
 from sarc_kb.errors import EngineError, Finding
-from sarc_kb.explain import Explanation, explain
+from sarc_kb.explain import Explanation, explain, passed_over
 from sarc_kb.namespaces import SARC, local_name
 from sarc_kb.prepare import Prepared
+from sarc_kb.record_kinds import kinds_of_record
 from sarc_kb.rules import Clause, Criterion, Trial
 from sarc_kb.to_decide import to_decide
 from sarc_kb.wording import (
+    allowed_range,
     answer_evidence,
     evidence_of,
     limit_text,
@@ -31,6 +33,7 @@ from sarc_kb.wording import (
     missing_texts,
     question_text,
     rests_on,
+    window_period,
 )
 
 _DENIAL = str(SARC.NotDeniedConstraintComponent)
@@ -236,7 +239,21 @@ def criterion_result(
         clauses=clauses,
         decided_by=decided_by,
         denied_by=tuple(answer_evidence(prepared, a) for a in answers),
+        logic=logic_text(trial, criterion.root),
     )
+
+
+def logic_text(trial: Trial, node: str) -> str:
+    """Return how clauses are joined, such as ``I07a and (I07h or I07i)``."""
+    join = trial.joins.get(node)
+    if join is None:
+        return trial.clauses[node].id
+    parts = []
+    for child in join.children:
+        inner = trial.joins.get(child)
+        text = logic_text(trial, child)
+        parts.append(text if inner is None or inner.operator == join.operator else f"({text})")
+    return f" {join.operator} ".join(parts)
 
 
 def deciding(
@@ -278,4 +295,20 @@ def _clause(
         locator=clause.text.locator,
         remedy=clause.text.remedy,
         facts_read=ground.read,
+        allowed=allowed_range(clause),
+        window=window_period(prepared, clause),
+        concept=clause.role.concept_set if clause.role is not None else None,
+        passed_over=tuple(
+            evidence_of(prepared, i)
+            for i in passed_over(prepared, clause)
+            if i not in ground.evidence
+        ),
+        record_kinds=_record_kinds(prepared, clause) if outcome is Outcome.UNDETERMINED else (),
     )
+
+
+def _record_kinds(prepared: Prepared, clause: Clause) -> tuple[str, ...]:
+    if clause.role is None:
+        return ()
+    kinds = kinds_of_record(prepared.trial, prepared.terms, clause.role.concept_set)
+    return tuple(sorted(map(local_name, kinds)))

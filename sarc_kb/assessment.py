@@ -33,11 +33,34 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Range:
+    """Numbers from ``lower`` to ``upper``, as decimals in ``unit`` (None: a bare number).
+
+    An end that is None is not bounded; ``*_included`` says whether an end itself belongs to it.
+    """
+
+    lower: str | None
+    upper: str | None
+    lower_included: bool
+    upper_included: bool
+    unit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Days from the earliest to the latest, both included; None where there is no such end."""
+
+    start: str | None
+    end: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """A fact a clause's outcome rests on, with the values as the record has them.
 
     ``derived_from`` lists the sources of the facts a derived one was made from; ``rule_value`` is
     the value in the rule's own unit or concept, where that differs from what was recorded.
+    ``quantity``: the numbers that the value stands for, in the rule's unit, to at most six places.
     """
 
     source: str
@@ -49,6 +72,7 @@ class Evidence:
     rule_value: str | None = None
     derived_from: tuple[str, ...] = ()
     note: str | None = None
+    quantity: Range | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +84,11 @@ class ClauseResult:
     settle it. ``rests_on``: relaxed limits, answers, completeness statements, policies, defaults
     of the register that the outcome rests on besides the evidence. ``readings``: register entries that bear on
     it. ``message`` holds the real values. ``facts_read``: how many facts were candidates.
+    ``allowed``: the numbers that clear it, None where it compares none or they are no one range.
+    ``window``: the days that it looks at, None where it looks at all. ``concept``: the term or set
+    that it reads, None where it is answered alone. ``record_kinds``: the kinds of record in which
+    that is kept (empty unless undetermined). ``passed_over``: for a clause that asks for no value
+    beyond a limit, the values that it looked at and found within.
     """
 
     id: str
@@ -77,11 +106,17 @@ class ClauseResult:
     locator: str = ""
     remedy: str = ""
     facts_read: int = 0
+    allowed: Range | None = None
+    window: Period | None = None
+    concept: str | None = None
+    record_kinds: tuple[str, ...] = ()
+    passed_over: tuple[Evidence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CriterionResult:
-    """One of the protocol's criteria; ``decided_by`` names the clauses (or answers) that decide."""
+    """One of the protocol's criteria; ``decided_by`` names the clauses (or answers) that decide,
+    ``logic`` says how its clauses are joined."""
 
     id: str
     iri: str
@@ -95,6 +130,7 @@ class CriterionResult:
     clauses: tuple[ClauseResult, ...]
     decided_by: tuple[str, ...] = ()
     denied_by: tuple[Evidence, ...] = ()
+    logic: str = ""
 
 
 class TreatmentOutcome(Enum):
@@ -140,6 +176,7 @@ class TreatmentResult:
     remedy: str
     clauses: tuple[ClauseResult, ...]
     decided_by: tuple[str, ...] = ()
+    logic: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +185,8 @@ class TimelineEvent:
 
     ``day`` counts from day 1 of the course, None where that is not known. ``count`` facts that
     follow each other and are alike are one line. ``rules`` are those with something to tell.
+    ``extent``: from the earliest day on which it may have begun to the latest on which it may have
+    ended; ``exact``: whether both days are known.
     """
 
     track: str
@@ -158,6 +197,8 @@ class TimelineEvent:
     count: int
     sources: tuple[str, ...]
     rules: tuple[str, ...] = ()
+    extent: Period = Period(None, None)
+    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from sarc_kb.facts import PatientRecord
 from sarc_kb.namespaces import RDF, SARC, local_name
 from sarc_kb.rules import Trial
 from sarc_kb.sources.rdf import patients_of
+from sarc_kb.turtle_files import parse_files
 
 _OUTCOMES: dict[str, Outcome | TreatmentOutcome] = {
     "Pass": Outcome.PASS,
@@ -60,18 +61,23 @@ def load_cases(
     folder: Path, axes: frozenset[str], *, about: Collection[str] | None = None
 ) -> list[Case]:
     """Return every case below ``folder``, ordered by id; ``about``: those about these rules alone,
-    named by their IRIs."""
+    named by their IRIs.
+
+    Raises:
+        RuleBaseError: a file cannot be read as Turtle.
+    """
     names = None if about is None else {local_name(rule) for rule in about}
     registers = Graph()
     for path in sorted(folder.rglob("ambiguities.ttl")):
         registers.parse(path, format="turtle")
     found: list[Case] = []
     for path in sorted(folder.rglob("*.cases.ttl")):
-        text = path.read_text(encoding="utf-8")
         # Reading a file takes its time; one that names no such rule has no such case.
-        if names is not None and not any(name in text for name in names):
-            continue
-        graph = Graph().parse(data=text, format="turtle")
+        if names is not None:
+            text = path.read_text(encoding="utf-8")
+            if not any(name in text for name in names):
+                continue
+        graph = parse_files((path,))
         found += [
             _case(graph, registers, node, path, axes)
             for node in graph.subjects(RDF.type, SARC.BoundaryCase)

@@ -196,6 +196,14 @@ def _none(prepared: Prepared, clause: Clause) -> Explanation:
     )
 
 
+def passed_over(prepared: Prepared, clause: Clause) -> list[Item]:
+    """Return what a clause that asks for no value beyond a limit has looked at."""
+    role = clause.role
+    if clause.component != "none" or role is None or not role.bounds.used:
+        return []
+    return [i for i in prepared.members(role.concept_set) if prepared.selected(i, role)]
+
+
 def _matches(prepared: Prepared, role: Role | None) -> tuple[list[Item], list[Item]]:
     graded = _graded(prepared, role)
     return [i for d, i in graded if d == 2], [i for _, i in graded]

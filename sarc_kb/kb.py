@@ -56,6 +56,7 @@ from sarc_kb.treatment import (
     last_day,
     may_have_begun,
 )
+from sarc_kb.turtle_files import parse_files
 
 
 def data_folder() -> Path:
@@ -64,6 +65,25 @@ def data_folder() -> Path:
     package = Path(__file__).resolve().parent
     inside = package / "_data"
     return inside if inside.is_dir() else package.parent
+
+
+def content_files(folder: Path) -> list[Path]:
+    """Return the files of a knowledge base that its content hash is made from, in their order: all
+    that judging reads; cases prove rules and are none of them."""
+    return [
+        path
+        for path in sorted(p for part in ("ontology", "shapes") for p in (folder / part).rglob("*"))
+        if path.suffix in (".ttl", ".tsv", ".txt") and not path.name.endswith(".cases.ttl")
+    ]
+
+
+def content_sha256(folder: Path) -> str:
+    """Return the content hash of a knowledge base: of the names and bytes of `content_files`."""
+    digest = hashlib.sha256()
+    for path in content_files(folder):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 class KnowledgeBase:
@@ -98,15 +118,9 @@ class KnowledgeBase:
                     "point --rules at a folder with ontology/ and shapes/",
                 )
             )
-        graph = _parse(files)
-        digest = hashlib.sha256()
-        for path in sorted(
-            p for part in ("ontology", "shapes") for p in (folder / part).rglob("*")
-        ):
-            if path.suffix in (".ttl", ".tsv", ".txt") and not path.name.endswith(".cases.ttl"):
-                digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
-                digest.update(hashlib.sha256(path.read_bytes()).digest())
-        return cls(folder, graph, load_terminology(folder / "ontology", graph), digest.hexdigest())
+        graph = parse_files(files)
+        terms = load_terminology(folder / "ontology", graph)
+        return cls(folder, graph, terms, content_sha256(folder))
 
     def with_mappings(
         self,
@@ -182,7 +196,7 @@ class KnowledgeBase:
         folder = self.trial_folder(trial)
         if trial not in self._graphs:
             files = [p for p in sorted(folder.rglob("*.ttl")) if not p.name.endswith(".cases.ttl")]
-            parsed = _parse(files)
+            parsed = parse_files(files)
             if faults := form_faults(parsed):
                 raise RuleBaseError(*faults)
             self._graphs[trial] = parsed
@@ -195,7 +209,7 @@ class KnowledgeBase:
 
     @lru_cache(maxsize=1)  # noqa: B019 - one entry; the knowledge base lives as long as the process
     def _ontology_derivations(self) -> Graph:
-        return _parse([p for p in [self.root / "ontology" / "derivations.ttl"] if p.exists()])
+        return parse_files([p for p in [self.root / "ontology" / "derivations.ttl"] if p.exists()])
 
     def compile(
         self,
@@ -711,28 +725,6 @@ def _judgeable(record: PatientRecord) -> PatientRecord:
 
 def _span_text(lo: int, hi: int) -> str:
     return iso(lo) if lo == hi else f"{iso(lo)} to {iso(hi)}"
-
-
-def _parse(files: Iterable[Path]) -> Graph:
-    graph = Graph()
-    faults = []
-    for path in files:
-        try:
-            graph.parse(path, format="turtle")
-        except Exception as error:
-            faults.append(
-                Finding(
-                    "RULE000",
-                    "error",
-                    str(path),
-                    f"not readable as Turtle: {str(error).splitlines()[0][:160]}",
-                    "a rule that cannot be read would be left out in silence",
-                    "mend the file",
-                )
-            )
-    if faults:
-        raise RuleBaseError(*faults)
-    return graph
 
 
 def _not_judged(record: PatientRecord, trial: Trial, why: Finding) -> Assessment:

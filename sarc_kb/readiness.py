@@ -22,6 +22,7 @@ from sarc_kb.facts import Fact, PatientRecord
 from sarc_kb.kb import KnowledgeBase
 from sarc_kb.namespaces import SARC, TEXT, local_name, text_iri
 from sarc_kb.prepare import Prepared, WindowDays
+from sarc_kb.record_kinds import kinds_of_record
 from sarc_kb.rules import Clause, Trial
 from sarc_kb.terminology import Coded, Terminology, fold_unit
 from sarc_kb.units import read_number
@@ -487,30 +488,8 @@ class Elements:
         """Return the kinds of record in which facts of a set stand; those a derived fact is made
         from, where it is not recorded itself."""
         if concept_set not in self._kinds:
-            self._kinds[concept_set] = frozenset()  # a ring of derivations ends here
-            self._kinds[concept_set] = frozenset(self._found(concept_set))
+            self._kinds[concept_set] = kinds_of_record(self.trial, self.terms, concept_set)
         return self._kinds[concept_set]
-
-    def _found(self, concept_set: str) -> Iterator[str]:
-        wanted = self.trial.set_of(concept_set)
-        if wanted.kind is not None:
-            yield wanted.kind
-            return
-        for member in wanted.members:
-            below = {k for t in self.terms.down(member) if (k := self.terms.kind_of(t))}
-            kind = self.terms.kind_of(member)
-            yield from (kind,) if kind else below
-            if kind or below:
-                continue
-            for rule in self.trial.derivations:
-                if member in (rule.iri, rule.gives):
-                    sources = [rule.source, *rule.of, *(s for _, s in rule.inputs)]
-                    for anchor in (rule.from_anchor, rule.to_anchor):
-                        for attempt in self.trial.anchors.get(anchor or "", ()):
-                            sources += attempt.targets
-                    for source in filter(None, sources):
-                        if source not in self.trial.anchors:
-                            yield from self.kinds(source)
 
     def of(self, key: Key) -> tuple[str, str]:
         """Return the FHIR element and the OMOP field of what is missing."""

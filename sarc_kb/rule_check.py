@@ -23,6 +23,7 @@ from sarc_kb.rules import ANY, EVER, Trial, apply_readings, compile_trial
 from sarc_kb.rules.form import query_faults
 from sarc_kb.source_text import Quote, SourceText, fold_space
 from sarc_kb.terminology import Terminology
+from sarc_kb.turtle_files import parse_files
 
 # Every term of SHACL that rule files may use; what is not here is misspelt or not wanted.
 _SHACL_TERMS = {"NodeShape", "targetClass", "and", "or", "message"}
@@ -83,7 +84,10 @@ def check_rule_base(kb: RuleBase, trial: str, *, cases: bool = True) -> CheckRep
         graph = kb.trial_graph(trial)
     except RuleBaseError as error:
         return CheckReport(error.findings, "not readable")
-    own, proof = _own_files(folder, cases=cases)
+    try:
+        own, proof = _own_files(folder, cases=cases)
+    except RuleBaseError as error:
+        return CheckReport(error.findings, "not readable")
     # Cases too: a misspelt term would give their patient another record, and prove something else.
     declared = declared_terms(kb)
     subjects = {str(s) for files in (own, proof) for s in files.subjects()}
@@ -124,13 +128,10 @@ def _fault(code: str, where: object, found: str, why: str, fix: str) -> Finding:
 
 
 def _own_files(folder: Path, *, cases: bool) -> tuple[Graph, Graph]:
-    rules, proof = Graph(), Graph()
-    for path in sorted(folder.rglob("*.ttl")):
-        if not path.name.endswith(".cases.ttl"):
-            rules.parse(path, format="turtle")
-        elif cases:
-            proof.parse(path, format="turtle")
-    return rules, proof
+    files = sorted(folder.rglob("*.ttl"))
+    proof = [path for path in files if path.name.endswith(".cases.ttl")]
+    rules = [path for path in files if not path.name.endswith(".cases.ttl")]
+    return parse_files(rules), parse_files(proof if cases else ())
 
 
 def declared_terms(kb: RuleBase) -> frozenset[str]:
@@ -648,9 +649,13 @@ def _register(kb: RuleBase, name: str, trial: Trial) -> Iterator[Finding]:
                 )
 
 
+STAMP = "shapes/checked.sha256"
+"""Where a rule base keeps the hash of the content in which the check found no fault."""
+
+
 def stamp_path(kb: RuleBase) -> Path:
     """Return the file that names the content for which the check found no fault."""
-    return kb.root / "shapes" / "checked.sha256"
+    return kb.root / STAMP
 
 
 def ensure_checked(kb: RuleBase, trial: str) -> None:

@@ -29,7 +29,7 @@ from sarc_kb.prepare import Item, Prepared
 from sarc_kb.prepare.model import window_degree
 from sarc_kb.rules import Criterion, Track, Trial
 from sarc_kb.terminology import Terminology
-from sarc_kb.wording import evidence_of
+from sarc_kb.wording import evidence_of, period
 
 _PASS = TreatmentOutcome.CONFORMANT
 _OPEN = TreatmentOutcome.UNDETERMINED
@@ -214,6 +214,7 @@ def _result(
         remedy=rule.text.remedy,
         clauses=tuple(_named(c, rule) for c in whole.clauses),
         decided_by=whole.decided_by if outcome is not TreatmentOutcome.NOT_YET_APPLICABLE else (),
+        logic=whole.logic,
     )
 
 
@@ -310,6 +311,8 @@ def _track(
             count=len(group),
             sources=tuple(dict.fromkeys(s for i in group for s in i.sources)),
             rules=rules,
+            extent=period(start.start_lo, end.end_hi),
+            exact=start.start_lo == start.start_hi and end.end_lo == end.end_hi,
         )
         rows.append(((start.start_lo, order, start.start_hi, group[0].id), event))
     return rows

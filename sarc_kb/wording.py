@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from sarc_kb.assessment import Evidence, Outcome
+from sarc_kb.assessment import Evidence, Outcome, Period, Range
 from sarc_kb.dates import FOREVER, NEVER, iso
 from sarc_kb.explain import Explanation, window_text
 from sarc_kb.facts import Fact
@@ -46,6 +46,57 @@ def limit_text(prepared: Prepared, clause: Clause) -> str:
     if clause.component == "noPair":
         return f"no {what} {allowed} and {other} {gap}{window}".replace("  ", " ")
     return f"every {what} {allowed} has {other} {gap}{window}".replace("  ", " ")
+
+
+def allowed_range(clause: Clause) -> Range | None:
+    """Return the numbers that clear the clause: inside its bounds or, where it asks for nothing
+    inside them, outside. None where it has no bounds, or what lies outside is in two parts."""
+    if clause.role is None or clause.second is not None or not clause.role.bounds.used:
+        return None
+    bounds = clause.role.bounds
+    unit = clause.unit if clause.unit and clause.unit != "1" else None
+    lower = bounds.more_than if bounds.at_least is None else bounds.at_least
+    upper = bounds.less_than if bounds.at_most is None else bounds.at_most
+    lower_text = None if lower is None else number_text(lower)
+    upper_text = None if upper is None else number_text(upper)
+    lower_in, upper_in = bounds.at_least is not None, bounds.at_most is not None
+    if clause.component != "none":
+        return Range(lower_text, upper_text, lower_in, upper_in, unit)
+    if lower_text is None:
+        return Range(upper_text, None, not upper_in, False, unit)
+    return Range(None, lower_text, False, not lower_in, unit) if upper_text is None else None
+
+
+def window_period(prepared: Prepared, clause: Clause) -> Period | None:
+    """Return the days that the clause looks at for this patient, None if all."""
+    if clause.role is None or clause.role.window == EVER:
+        return None
+    days = prepared.windows[clause.role.window]
+    return period(days.start_lo, days.end_hi)
+
+
+def period(first: int, last: int) -> Period:
+    """Return the days from ``first`` to ``last``."""
+    return Period(
+        iso(first) if first > NEVER else None,
+        iso(last) if last < FOREVER else None,
+    )
+
+
+def _quantity(item: Item) -> Range | None:
+    interval = item.interval
+    if not interval.known:
+        return None
+    lower = number_text(interval.lo) if interval.lo > -INFINITY else None
+    upper = number_text(interval.hi) if interval.hi < INFINITY else None
+    unit = item.unit if item.unit and item.unit != "1" else None
+    return Range(
+        lower,
+        upper,
+        lower is not None and not interval.lo_open,
+        upper is not None and not interval.hi_open,
+        unit,
+    )
 
 
 def _gap_text(least: int, most: int) -> str:
@@ -101,9 +152,10 @@ def _message(
 
 def _found(prepared: Prepared, item: Item) -> str:
     e = evidence_of(prepared, item)
-    value = e.rule_value or " ".join(x for x in (e.value, e.unit) if x)
+    recorded = " ".join(x for x in (e.value, e.unit if e.unit != "1" else None) if x)
+    value = e.rule_value or recorded
     if e.rule_value and e.value:
-        value = f"{' '.join(x for x in (e.value, e.unit) if x)} = {e.rule_value}"
+        value = f"{recorded} = {e.rule_value}"
     when = f" on {e.date}" if e.date else ""
     return f"{e.label}{' ' + value if value else ''}{when}"
 
@@ -241,6 +293,7 @@ def evidence_of(prepared: Prepared, item: Item) -> Evidence:
         note=f"derived: {trial.label(item.derived_by, terms)}"
         if item.derived_by
         else (item.problem or None),
+        quantity=_quantity(item),
     )
 
 
@@ -289,15 +342,15 @@ def _value_label(prepared: Prepared, iri: str) -> str:
 def _interval_text(interval: Interval) -> str:
     lo, hi = interval.lo, interval.hi
     if lo == hi:
-        return _number(lo)
+        return number_text(lo)
     if lo <= -INFINITY:
-        return f"{'<' if interval.hi_open else '≤'} {_number(hi)}"
+        return f"{'<' if interval.hi_open else '≤'} {number_text(hi)}"
     if hi >= INFINITY:
-        return f"{'>' if interval.lo_open else '≥'} {_number(lo)}"
-    return f"{_number(lo)} to {_number(hi)}"
+        return f"{'>' if interval.lo_open else '≥'} {number_text(lo)}"
+    return f"{number_text(lo)} to {number_text(hi)}"
 
 
-def _number(number: Decimal) -> str:
+def number_text(number: Decimal) -> str:
     """Return a decimal to at most six places after the point, for reading only."""
     rounded = round(number, 6)
     text = format(rounded, "f")

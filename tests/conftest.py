@@ -1,4 +1,4 @@
-"""One knowledge base for the whole run, loaded once."""
+"""One knowledge base for the whole run, loaded once; and a browser for whoever looks at pages."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import pytest
 from sarc_kb.engines.shacl_engine import ShaclEngine
 from sarc_kb.kb import KnowledgeBase
 from sarc_kb.rules import Trial
+from tests.browser import chromium
+
+__all__ = ["chromium", "engine", "kb", "trial"]
 
 
 @pytest.fixture(scope="session")

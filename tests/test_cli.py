@@ -7,9 +7,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from openpyxl import load_workbook
 from rdflib import Graph
 
 from sarc_kb import cli
@@ -63,11 +65,13 @@ def test_standard_input(
     assert assessment["provenance"]["input_origin"] == "standard input"
 
 
-def test_every_format_tells_the_same_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_format_tells_the_same_verdict(tmp_path: Path) -> None:
     said = {}
     for name in cli.FORMATS:
-        assert cli.main(["validate", str(EXAMPLES / "anaemic"), "--format", name]) == 1
-        said[name] = capsys.readouterr().out
+        report = tmp_path / name
+        given = ["validate", str(EXAMPLES / "anaemic"), "--format", name, "-o", str(report)]
+        assert cli.main(given) == 1
+        said[name] = report.read_bytes().decode("utf-8", "replace")
     assert said["text"].startswith("INELIGIBLE  sarc-example-02")
     assert json.loads(said["json"])["assessments"][0]["verdict"] == "ineligible"
     assert json.loads(said["jsonl"])["assessments"][0]["verdict"] == "ineligible"
@@ -85,31 +89,83 @@ def test_every_format_tells_the_same_verdict(capsys: pytest.CaptureFixture[str])
         )
         assert str(graph.value(result, SH.sourceShape)).endswith("/I07a")
         assert "8.6" in str(graph.value(result, SH.resultMessage))
+    assert said["markdown"].startswith("# sarc-example-02: ineligible")
+    assert "Not eligible" in said["html"]
+    fhir = json.loads(said["fhir"])["entry"][0]["resource"]["contained"][1]["parameter"]
+    assert fhir[0] == {"name": "verdict", "valueString": "ineligible"}
+    assert 'failures="1" errors="0"' in said["junit"]
+    patients = load_workbook(io.BytesIO((tmp_path / "xlsx").read_bytes()))["patients"]
+    assert [cell.value for cell in patients["D"]] == ["verdict", "ineligible"]
+
+
+def test_a_workbook_needs_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["validate", str(EXAMPLES / "anaemic"), "--format", "xlsx"]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "USE090" in told.err
 
 
 _ALL_FORMATS = """
 import sys
 from sarc_kb import cli
+from sarc_kb.kb import KnowledgeBase
+folder, *files = sys.argv[1:]
+kb = KnowledgeBase.load()
+KnowledgeBase.load = classmethod(lambda _, root=None: kb)
 for name in cli.FORMATS:
-    cli.main(["validate", *sys.argv[1:], "--format", name])
+    cli.main(["validate", *files, "--format", name, "--output", f"{folder}/{name}"])
 """
+_EVERYWHERE = (
+    {"PYTHONHASHSEED": "0", "TZ": "UTC", "LC_ALL": "C.UTF-8"},
+    {"PYTHONHASHSEED": "4242", "TZ": "Asia/Shanghai", "LC_ALL": "C"},
+    {"PYTHONHASHSEED": "7", "TZ": "America/St_Johns", "LC_ALL": "tr_TR.UTF-8"},
+    {"PYTHONHASHSEED": "random", "TZ": "Pacific/Kiritimati", "LC_ALL": "POSIX"},
+)
+
+
+def reports_made(folder: Path, files: Sequence[str], where: Mapping[str, str]) -> dict[str, bytes]:
+    """Return the reports in all formats, as a program of its own writes them there."""
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", _ALL_FORMATS, str(folder), *files],
+        cwd=ROOT,
+        env={**os.environ, **where},
+        capture_output=True,
+        timeout=400,
+        check=True,
+    )
+    assert done.stdout == b""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.mark.threat("F8")
-def test_the_same_bytes_whatever_the_hash_seed_zone_and_locale() -> None:
-    outputs = []
-    for seed, zone in (("0", "UTC"), ("4242", "Asia/Shanghai")):
-        done = subprocess.run(
-            [sys.executable, "-c", _ALL_FORMATS, "examples/missing-data", "examples/fhir-anaemic"],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONHASHSEED": seed, "TZ": zone, "PYTHONUTF8": "1"},
-            capture_output=True,
-            timeout=200,
-            check=True,
-        )
-        outputs.append(done.stdout)
-    assert outputs[0] == outputs[1]
-    assert len(outputs[0]) > 100_000
+def test_the_same_bytes_whatever_the_hash_seed_zone_and_locale(tmp_path: Path) -> None:
+    files = ["examples/missing-data", "examples/fhir-anaemic"]
+    first, second = (
+        reports_made(tmp_path / str(number), files, where)
+        for number, where in enumerate(_EVERYWHERE[:2])
+    )
+    assert set(first) == set(cli.FORMATS)
+    assert first == second
+    assert all(len(report) > 4_000 for report in first.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["examples/course-skipped-level", "examples/course-vague", "examples/empty-record"],
+        ["examples/fhir-course", "examples/contradictory-record", "examples/local-codes"],
+    ],
+)
+@pytest.mark.threat("F8")
+def test_the_same_bytes_everywhere(files: list[str], tmp_path: Path) -> None:
+    first, *others = (
+        reports_made(tmp_path / str(number), files, where)
+        for number, where in enumerate(_EVERYWHERE)
+    )
+    assert set(first) == set(cli.FORMATS)
+    assert all(other == first for other in others)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])

@@ -27,8 +27,11 @@ MODULES = {
 # From the bottom to the top. A module imports from lower layers, and a package from within itself;
 # a name stands for a module, or for a package with all its modules that are not named themselves.
 LAYERS = (
-    {"namespaces", "errors", "dates", "reports.escaping", "whole_file", "source_text"},
-    {"facts", "assessment"},
+    {
+        *("namespaces", "errors", "dates", "reports.escaping", "whole_file", "source_text"),
+        "workers",
+    },
+    {"facts", "assessment", "turtle_files"},
     {"terminology"},
     {"units"},
     {"sources"},
@@ -36,21 +39,26 @@ LAYERS = (
     {"rules"},
     {"prepare"},
     {"engines"},
-    {"explain"},
+    {"explain", "record_kinds"},
     {"wording"},
     {"to_decide"},
     {"assess"},
     {"treatment"},
     {"reports", "reports.rule_report", "reports.checklist_report"},
-    {"rule_check"},
+    {"rule_check", "rule_places"},
     {"kb"},
-    {"cases", "readiness", "earliest", "judging"},
+    {"cases", "readiness", "earliest", "judging", "entry_dates"},
     {"diff", "readings"},
     {"cohort"},
     {"audit"},
-    {"reports.readiness_report", "reports.cohort_report", "reports.diff_report"},
+    {
+        *("reports.readiness_report", "reports.cohort_report", "reports.diff_report"),
+        *("reports.audit_report", "reports.cohort_page"),
+    },
     {"reports.readings_report"},
     {"reports.mapping_skeleton"},
+    {"provenance"},
+    {"rulebook"},
     {"cli", "ontology_build"},
 )
 # Some know less than their place would allow.
@@ -73,6 +81,9 @@ THIRD_PARTIES = {
     "pyspark": ("cohort",),
     "psycopg": ("sources",),
     "z3": ("audit",),
+    "jinja2": ("reports", "reports.audit_report", "rulebook"),
+    "markupsafe": ("rulebook",),  # of jinja2
+    "xlsxwriter": ("reports",),
 }
 # The taxonomies that are about medicine; those about persons and records hold what every record
 # has, and readers of records name some of it.

@@ -30,7 +30,9 @@ from sarc_kb.assessment import (
     Evidence,
     KnowledgeBaseInfo,
     Outcome,
+    Period,
     Provenance,
+    Range,
     TimelineEvent,
     TreatmentAssessment,
     TreatmentOutcome,
@@ -221,6 +223,8 @@ def made(hint: object) -> st.SearchStrategy[typing.Any]:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is str:
         return TEXT
+    if hint is bool:
+        return st.booleans()
     if hint is int:
         return st.integers(0, 10**6)
     if origin is typing.Literal:
@@ -383,9 +387,9 @@ def test_schema_describes_every_member_and_allows_no_other() -> None:
                 walk(value, f"{path}/{key}")
 
     walk(VALIDATOR.schema, "")
-    # The document, its ten kinds of records, the three kinds of pairs in the provenance, and the
+    # The document, its twelve kinds of records, the three kinds of pairs in the provenance, and the
     # one of the treatment.
-    assert objects == 15
+    assert objects == 17
 
 
 @pytest.mark.parametrize(
@@ -401,6 +405,8 @@ def test_schema_describes_every_member_and_allows_no_other() -> None:
         ("treatment", TreatmentAssessment),
         ("treatmentRule", TreatmentResult),
         ("timelineEvent", TimelineEvent),
+        ("range", Range),
+        ("period", Period),
     ],
 )
 @pytest.mark.threat("F10")
@@ -437,6 +443,7 @@ def test_json_by_hand() -> None:
             "rule_value": None,
             "derived_from": [],
             "note": None,
+            "quantity": None,
         }
     ]
     assert anna["criteria"][0]["clauses"][1]["settled_by"] == [

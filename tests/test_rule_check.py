@@ -206,6 +206,11 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str, str]] = {
         "RULE025",
         "deep-",
     ),
+    "unreadable file of cases": (
+        add(FOLDER / "inclusion" / "I07a-haemoglobin.cases.ttl", "trial:x a a a ."),
+        "RULE000",
+        "I07a",
+    ),
     "unreadable file": (add(HAEMOGLOBIN, "trial:I07a a a a ."), "RULE000", "I07a"),
 }
 
@@ -215,7 +220,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str, str]] = {
 def test_planted_fault(name: str, copy: Path) -> None:
     plant, code, where = FAULTS[name]
     plant(copy)
-    report = check_rule_base(KnowledgeBase.load(copy), TRIAL, cases=code == "RULE021")
+    report = check_rule_base(KnowledgeBase.load(copy), TRIAL, cases=code in ("RULE021", "RULE000"))
     assert any(f.code == code and where in f.where for f in report.findings), "\n".join(
         map(str, report.findings[:10])
     )

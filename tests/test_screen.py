@@ -161,6 +161,7 @@ def test_a_row_a_patient_and_a_row_a_clause(screen: Screen, six: Path, tmp_path:
     assert sorted(p.name for p in run.folder.iterdir()) == [
         "clauses.csv",
         "patients.csv",
+        "summary.html",
         "summary.json",
     ]
     low, high = ("ineligible", "eligible")

@@ -11,7 +11,8 @@ from pathlib import Path
 from sarc_kb.assess import clause_outcomes
 from sarc_kb.assessment import Outcome
 from sarc_kb.audit.section import Request, Section
-from sarc_kb.cases import load_cases, part_of
+from sarc_kb.audit.shared import cases_of, compiled
+from sarc_kb.cases import part_of
 from sarc_kb.cohort.backends import open_backend
 from sarc_kb.cohort.cohort import cohort_of_rows
 from sarc_kb.cohort.plan import Plan
@@ -34,7 +35,7 @@ Cell = tuple[str, str]
 
 def audit(kb: KnowledgeBase, request: Request) -> Section:
     """Return how far the installed engines agree on the boundary cases."""
-    trial = kb.compile(request.trial)
+    trial = compiled(kb, request.trial)
     processors, absent = _processors(kb, trial)
     said, failures = outcomes(kb, trial, processors, 1 if request.full else EVERY)
     names = tuple(said)
@@ -108,11 +109,7 @@ def outcomes(
 ) -> tuple[dict[str, dict[Cell, Outcome]], list[Finding]]:
     """Return what each engine says of each clause of the part that a case is about, for every
     ``every``-th case under the default readings; and the processors that failed on a case."""
-    cases = [
-        case
-        for case in load_cases(kb.trial_folder(trial.id.upper()), kb.terms.axes)
-        if not case.readings
-    ][::every]
+    cases = [case for case in cases_of(kb, trial.id.upper()) if not case.readings][::every]
     plan = Plan({trial.id: trial})
     said: dict[str, dict[Cell, Outcome]] = {name: {} for name in (*processors, COHORT)}
     rows: list[tuple[int, PatientRows]] = []

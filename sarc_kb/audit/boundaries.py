@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import calendar
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from sarc_kb.assessment import Outcome
-from sarc_kb.audit.mutants import step_of
+from sarc_kb.audit.mutant import step_of
 from sarc_kb.audit.section import Request, Section
-from sarc_kb.cases import Case, load_cases
-from sarc_kb.dates import parse_date
+from sarc_kb.audit.shared import cases_of, compiled
+from sarc_kb.cases import Case
+from sarc_kb.dates import PartialDate, parse_date
 from sarc_kb.errors import Finding
 from sarc_kb.explain import explain
 from sarc_kb.facts import Fact, PatientRecord
@@ -61,8 +62,8 @@ class Made:
 
 def audit(kb: KnowledgeBase, request: Request) -> Section:
     """Return what the made cases come to, and which kinds the cases written by hand lack."""
-    trial = kb.compile(request.trial)
-    cases = load_cases(kb.trial_folder(request.trial), kb.terms.axes)
+    trial = compiled(kb, request.trial)
+    cases = cases_of(kb, request.trial)
     findings: list[Finding] = []
     number = agreed = 0
     apart: dict[str, str] = {}
@@ -185,13 +186,13 @@ def _changed(
     pattern: Fact,
     value: Decimal | None = None,
     unit: str | None = None,
-    date: object = None,
+    date: PartialDate | None = None,
     status: str | None = None,
 ) -> Fact:
     """Return a copy of a fact with the number, the date or the status set."""
     if status is not None:
         return replace(pattern, status=status)
-    return replace(pattern, value=value, unit=unit, start=date, end=date)  # type: ignore[arg-type]
+    return replace(pattern, value=value, unit=unit, start=date, end=date)
 
 
 def _expected(clause: Clause, inside: bool | None) -> Outcome:
@@ -331,7 +332,7 @@ def _months_back(day: datetime.date, months: int) -> datetime.date:
 
 
 # -- what the cases written by hand lack -----------------------------------------------------------
-def gaps(trial: Trial, cases: list[Case], terms: Terminology) -> Iterator[tuple[Clause, str]]:
+def gaps(trial: Trial, cases: Iterable[Case], terms: Terminology) -> Iterator[tuple[Clause, str]]:
     """Yield each clause with each kind of case that its parameters allow and that it has not."""
     tested: dict[str, set[str]] = {}
     for case in cases:
@@ -351,7 +352,11 @@ def wanted(clause: Clause, part: Trial, terms: Terminology) -> list[str]:
             continue
         found.add("VoidRecord")
         if role.bounds.used:
-            found |= {"AtLimit", "OneStepInside", "OneStepOutside"}
+            found |= {"AtLimit", "OneStepOutside"}
+            # Between two limits that are one there is nothing.
+            beside = [v for v, name in _about(role, part, terms) if name == "beside"]
+            if any(_inside(value, role.bounds) for value in beside):
+                found.add("OneStepInside")
             quantities = map(terms.quantity_of, part.set_of(role.concept_set).members)
             if any(_other_units(quantity) for quantity in quantities if quantity is not None):
                 found.add("OtherUnit")
@@ -379,7 +384,7 @@ def _disagreement(clause: Clause, made: Made, said: Outcome) -> Finding:
 def _gap(clause: Clause, kind: str) -> Finding:
     return Finding(
         "BND002",
-        "warning",
+        "error",
         clause.id,
         f"no case written by hand tests {kind}",
         "the parameters of the clause allow one, and nobody has said what the protocol demands",

@@ -13,17 +13,17 @@ from functools import cached_property
 
 from sarc_kb.assess import fold
 from sarc_kb.assessment import Outcome, TreatmentOutcome
-from sarc_kb.audit.mutants import Mutant
+from sarc_kb.audit.mutant import Mutant
 from sarc_kb.cases import Case, criterion_of, part_of
-from sarc_kb.dates import PartialDate
-from sarc_kb.explain import explain
+from sarc_kb.dates import FOREVER, PartialDate
+from sarc_kb.explain import Explanation, explain
 from sarc_kb.kb import KnowledgeBase
 from sarc_kb.prepare import Preparation, Prepared, WindowDays, finish
 from sarc_kb.prepare.anchors import window
 from sarc_kb.prepare.model import set_degree
 from sarc_kb.rules import Clause, Criterion, Derivation, Text, Trial
 from sarc_kb.terminology import Terminology
-from sarc_kb.treatment import last_day, outcomes_at_entry, rule_outcome
+from sarc_kb.treatment import UNKEPT, last_day, outcomes_at_entry, rule_outcome
 
 Told = Outcome | TreatmentOutcome
 
@@ -118,7 +118,19 @@ class Judge:
 
     def holds(self, at: Seat, prepared: Prepared, at_entry: Prepared | None) -> bool:
         """Whether the case comes out as it says it must."""
-        return self.told(at, prepared, at_entry) is at.case.expected
+        return self.told(at, prepared, at_entry) is self.expected(at)
+
+    def expected(self, at: Seat) -> Told:
+        """Return what the case says it must come out as. A treatment rule that tells what is open
+        is expected to tell it, and so to be due, once the course has got to what it is due after.
+        """
+        expected = at.case.expected
+        if expected is not Outcome.UNDETERMINED or at.rule is None or not at.part:
+            return expected
+        windows = self.prepared(at).windows
+        begun = any(windows[w].end_hi < FOREVER for w in at.rule.due)
+        tells_open = at.rule.compares is None and UNKEPT[at.rule.modality][1]
+        return TreatmentOutcome.UNDETERMINED if begun and tells_open else expected
 
     def told(self, at: Seat, prepared: Prepared, at_entry: Prepared | None) -> Told:
         """Return what the case comes out as."""
@@ -129,7 +141,7 @@ class Judge:
             c: Outcome.FAIL if g.refuted else Outcome.UNDETERMINED if g.unproven else Outcome.PASS
             for c, g in grounds.items()
         }
-        return told_of(at, part, outcomes, prepared, grounds, at_entry)
+        return told_of(at, self.expected(at), part, outcomes, prepared, grounds, at_entry)
 
     # -- mutants -------------------------------------------------------------------------------
     def killer(self, mutant: Mutant) -> str:
@@ -269,19 +281,21 @@ class Judge:
 
 def told_of(
     at: Seat,
+    expected: Told,
     part: Trial,
     outcomes: Mapping[str, Outcome],
     prepared: Prepared,
-    grounds: Mapping[str, object],
+    grounds: Mapping[str, Explanation],
     at_entry: Prepared | None,
 ) -> Told:
-    """Return what a case comes out as, from the outcomes of its clauses."""
-    if isinstance(at.case.expected, Outcome):
+    """Return what a case comes out as, in the words of what it expects, from the outcomes of its
+    clauses."""
+    if isinstance(expected, Outcome):
         denied = at.rule is not None and at.rule.iri in prepared.denied
         return Outcome.FAIL if denied else fold(part, at.root, outcomes)
     rule = next(c for c in part.criteria if c.iri == at.case.rule)
     before = outcomes_at_entry(at_entry, [rule]) if at_entry is not None else {}
-    return rule_outcome(prepared, rule, outcomes, grounds, before)  # type: ignore[arg-type]
+    return rule_outcome(prepared, rule, outcomes, grounds, before)
 
 
 _TELLING = {

@@ -14,10 +14,12 @@ from pathlib import Path
 from rdflib import Graph
 
 from sarc_kb.audit.judging import Judge
-from sarc_kb.audit.mutants import KINDS, Mutant, mutants_of
+from sarc_kb.audit.mutant import KINDS, Mutant
+from sarc_kb.audit.mutants import mutants_of
 from sarc_kb.audit.section import Request, Section
+from sarc_kb.audit.shared import compiled, judge_of
 from sarc_kb.audit.variants import killers
-from sarc_kb.cases import Case, load_cases
+from sarc_kb.cases import Case
 from sarc_kb.errors import Finding
 from sarc_kb.kb import KnowledgeBase
 from sarc_kb.namespaces import RDF, SARC
@@ -43,11 +45,10 @@ class Result:
 
 def audit(kb: KnowledgeBase, request: Request) -> Section:
     """Return how many mutants of the rules the cases kill, and which survive."""
-    trial = kb.compile(request.trial)
-    folder = kb.trial_folder(request.trial)
-    cases = load_cases(folder, kb.terms.axes)
-    reasons = reasons_of(folder)
-    broken, results = run(kb, trial, cases, mutants_of(trial, kb.terms), reasons)
+    trial = compiled(kb, request.trial)
+    reasons = reasons_of(kb.trial_folder(request.trial))
+    judge = judge_of(kb, request.trial)
+    broken, results = tried(judge, mutants_of(trial, kb.terms), reasons)
     return _section(results, broken, reasons)
 
 
@@ -58,11 +59,19 @@ def run(
     mutants: Iterable[Mutant],
     reasons: Mapping[str, str],
 ) -> tuple[list[Case], list[Result]]:
-    """Return the cases that do not hold by the rules as they are, and what became of each mutant.
+    """Return what :func:`tried` does, by these cases.
 
     A case that asks for another reading of the register is about other rules: it is left out.
     """
     judge = Judge(kb, trial, (case for case in cases if not case.readings))
+    return tried(judge, mutants, reasons)
+
+
+def tried(
+    judge: Judge, mutants: Iterable[Mutant], reasons: Mapping[str, str]
+) -> tuple[list[Case], list[Result]]:
+    """Return the cases that do not hold by the rules as they are, and what became of each mutant."""
+    mutants = list(mutants)
     unread = {m.id: judge.unread(m) for m in mutants}
     asked = [m for m in mutants if not m.equivalent and not unread[m.id]]
     touched = list({at.case.id: at for m in asked for at in judge.relevant(m)}.values())
@@ -190,7 +199,7 @@ def _broken(case: Case) -> Finding:
         case.id,
         "the case does not come out as it says by the rules as they are",
         "it cannot tell a mutant apart",
-        "see `pytest tests/test_rule_cases.py`; mend the rule or the case",
+        "see `sarc-kb audit cases`; mend the rule or the case",
     )
 
 
@@ -210,7 +219,7 @@ def _findings(results: list[Result], reasons: Mapping[str, str]) -> Iterator[Fin
         else:
             yield Finding(
                 "MUT002",
-                "warning",
+                "error",
                 result.mutant.id,
                 f"{result.mutant.words}: no case comes out otherwise",
                 "nobody would notice if the rule were changed so",

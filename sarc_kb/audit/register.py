@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from rdflib import URIRef
 
 from sarc_kb.audit.section import Request, Section
-from sarc_kb.cases import Case, load_cases, part_of
+from sarc_kb.audit.shared import cases_of
+from sarc_kb.cases import Case, part_of
 from sarc_kb.errors import Finding, InputError
 from sarc_kb.judging import at_entry, in_treatment
 from sarc_kb.kb import KnowledgeBase
@@ -27,7 +28,7 @@ def audit(kb: KnowledgeBase, request: Request) -> Section:
     otherwise under it than by default. ``full``: every case of the rules an entry affects.
     """
     register = Register(kb, request.trial)
-    cases = load_cases(kb.trial_folder(request.trial), kb.terms.axes)
+    cases = cases_of(kb, request.trial)
     affected = {
         entry.id: {
             str(rule) for rule in register.default.graph.objects(URIRef(entry.iri), SARC.affects)

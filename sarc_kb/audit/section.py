@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from sarc_kb.errors import Finding
 from sarc_kb.kb import KnowledgeBase
@@ -22,13 +23,17 @@ class Request:
     full: bool = False
 
 
+Status = Literal["passed", "failed", "could not run"]
+
+
 @dataclass(frozen=True, slots=True)
 class Section:
     """What one part of an audit comes to.
 
     ``summary`` is one line; ``lines`` are the details as text; ``document`` is the same as plain
     dictionaries, lists, strings and numbers. ``findings``: an error means that the part is not
-    passed, a warning is to be looked at, an info is worth knowing.
+    passed, a warning is to be looked at, an info is worth knowing. ``not_run``: why the part could
+    not run; then nothing is known about what it looks at, and the rest is empty.
     """
 
     name: str
@@ -36,10 +41,17 @@ class Section:
     lines: tuple[str, ...] = ()
     document: Mapping[str, object] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    not_run: tuple[Finding, ...] = ()
 
     @property
     def passed(self) -> bool:
-        return not any(f.severity == "error" for f in self.findings)
+        return self.status == "passed"
+
+    @property
+    def status(self) -> Status:
+        if self.not_run:
+            return "could not run"
+        return "failed" if any(f.severity == "error" for f in self.findings) else "passed"
 
 
 Audit = Callable[[KnowledgeBase, Request], Section]

@@ -16,7 +16,7 @@ from pathlib import Path
 from sarc_kb.assess import fold
 from sarc_kb.assessment import Outcome
 from sarc_kb.audit.judging import Judge, Seat, Told
-from sarc_kb.audit.mutants import Mutant
+from sarc_kb.audit.mutant import Mutant
 from sarc_kb.cohort.backends import open_backend
 from sarc_kb.cohort.cohort import Cohort, cohort_of_rows
 from sarc_kb.cohort.evaluate import TREATMENT

@@ -8,7 +8,6 @@ interrupted. A deviation of the course is a warning and changes no exit code.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,7 +27,10 @@ if TYPE_CHECKING:
 
 PASS, FAIL, COULD_NOT, UNDETERMINED, INTERRUPTED = 0, 1, 2, 3, 130
 _STANDARD_OUTPUT = "standard output"
-FORMATS = ("text", "json", "jsonl", "turtle", "jsonld")
+FORMATS = (
+    *("text", "html", "markdown", "xlsx"),
+    *("json", "jsonl", "fhir", "turtle", "jsonld", "junit"),
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -45,34 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     source_options(validate)
     common_options(validate)
     mapping_options(validate)
-    _entry_options(validate)
-    validate.add_argument(
-        "--as-of", metavar="DATE", help="later facts are not seen (default: the entry date)"
-    )
-    validate.add_argument(
-        "--complete",
-        metavar="KIND[,KIND]",
-        default="",
-        help="histories you vouch are complete, such as conditions,procedures",
-    )
-    validate.add_argument(
-        "--attest",
-        metavar="RULE=ANSWER",
-        action="append",
-        default=[],
-        help="an answer for the whole study, such as I11=true",
-    )
-    validate.add_argument(
-        "--engine",
-        metavar="NAME",
-        default="pyshacl",
-        help="SHACL processor: pyshacl, pyshifty, pyshacl-turbo",
-    )
-    validate.add_argument(
-        "--only",
-        choices=("eligibility", "treatment"),
-        help="judge and report that part alone (default: treatment too, where it is on record)",
-    )
+    judging_options(validate)
     validate.add_argument(
         "--format", choices=FORMATS, default="text", help="report format (default: text)"
     )
@@ -95,13 +70,9 @@ def build_parser() -> argparse.ArgumentParser:
     explain.add_argument("rule", metavar="RULE", help="such as I07a")
     common_options(explain)
 
-    check = commands.add_parser("check", help="check the rule base itself")
-    common_options(check, relax=False)
-    check.add_argument(
-        "--stamp",
-        action="store_true",
-        help="note that this content has no fault, so that judging need not check it again",
-    )
+    from sarc_kb.cli import audit, check, diff, docs, pack, readings, screen
+
+    check.add_parser(commands)
 
     shapes = commands.add_parser("shapes", help="write the rules as one self-contained SHACL file")
     common_options(shapes, readings=False, relax=False)
@@ -174,16 +145,22 @@ def build_parser() -> argparse.ArgumentParser:
     checklist.add_argument("--format", choices=("text", "fhir", "json"), default="text")
     checklist.add_argument("--output", "-o", metavar="FILE")
 
-    from sarc_kb.cli import audit, diff, readings, screen
-
     screen.add_parser(commands)
+    docs.add_parser(commands)
     audit.add_parser(commands)
     diff.add_parser(commands)
     readings.add_parser(commands)
+    pack.add_parsers(commands)
 
     completion = commands.add_parser("completion", help="print a shell completion script")
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
     return parser
+
+
+def positive(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
 
 
 def source_options(parser: argparse.ArgumentParser) -> None:
@@ -268,6 +245,37 @@ def record_options(parser: argparse.ArgumentParser) -> None:
     _entry_options(parser)
     parser.add_argument("--complete", metavar="KIND[,KIND]", default="")
     parser.add_argument("--attest", metavar="RULE=ANSWER", action="append", default=[])
+
+
+def judging_options(parser: argparse.ArgumentParser) -> None:
+    _entry_options(parser)
+    parser.add_argument(
+        "--as-of", metavar="DATE", help="later facts are not seen (default: the entry date)"
+    )
+    parser.add_argument(
+        "--complete",
+        metavar="KIND[,KIND]",
+        default="",
+        help="histories you vouch are complete, such as conditions,procedures",
+    )
+    parser.add_argument(
+        "--attest",
+        metavar="RULE=ANSWER",
+        action="append",
+        default=[],
+        help="an answer for the whole study, such as I11=true",
+    )
+    parser.add_argument(
+        "--engine",
+        metavar="NAME",
+        default="pyshacl",
+        help="SHACL processor: pyshacl, pyshifty, pyshacl-turbo",
+    )
+    parser.add_argument(
+        "--only",
+        choices=("eligibility", "treatment"),
+        help="judge and report that part alone (default: treatment too, where it is on record)",
+    )
 
 
 def mapping_options(parser: argparse.ArgumentParser) -> None:
@@ -386,6 +394,17 @@ def _validate(options: argparse.Namespace) -> int:
     from sarc_kb.kb import option_date, with_entry_dates
 
     one_kind_of_source(options)
+    if options.format == "xlsx" and options.output is None:
+        raise UsageError(
+            Finding(
+                "USE090",
+                "error",
+                "--format xlsx",
+                "no --output",
+                "a workbook is no text that could be shown",
+                "add --output FILE.xlsx",
+            )
+        )
     kb = knowledge_base(options)
     trial, engine = kb.engine(
         options.trial,
@@ -430,7 +449,13 @@ def _validate(options: argparse.Namespace) -> int:
         write(stream_jsonl(kb.info, judged(), problems), options.output)
     else:
         result = AssessmentSet(kb.info, tuple(judged()), tuple(problems))
-        write(_render(result, options, kb), options.output)
+        if options.format == "xlsx":
+            from sarc_kb.reports.xlsx_report import render_xlsx
+
+            with whole_file(Path(options.output)) as stream:
+                stream.write(render_xlsx(result))
+        else:
+            write(_render(result, options, kb), options.output)
     for finding in problems:
         if finding.severity != "info":
             complain(finding)
@@ -505,6 +530,22 @@ def _render(result: AssessmentSet, options: argparse.Namespace, kb: KnowledgeBas
         from sarc_kb.reports.json_report import render_json
 
         return render_json(result)
+    if options.format == "html":
+        from sarc_kb.reports.html_report import render_html
+
+        return render_html(result)
+    if options.format == "fhir":
+        from sarc_kb.reports.fhir_report import render_fhir
+
+        return render_fhir(result)
+    if options.format == "markdown":
+        from sarc_kb.reports.markdown_report import render_markdown
+
+        return render_markdown(result)
+    if options.format == "junit":
+        from sarc_kb.reports.junit_report import render_junit
+
+        return render_junit(result)
     if options.format in ("turtle", "jsonld"):
         from sarc_kb.reports import shacl_report
 
@@ -528,36 +569,9 @@ def _render(result: AssessmentSet, options: argparse.Namespace, kb: KnowledgeBas
 
 
 def entry_dates(name: str) -> dict[str, str]:
-    from sarc_kb.kb import option_date
+    from sarc_kb.entry_dates import read_entry_dates
 
-    def fault(where: str, found: str, why: str, fix: str) -> UsageError:
-        return UsageError(Finding("USE012", "error", where, found, why, fix))
-
-    dates: dict[str, str] = {}
-    try:
-        with Path(name).open(encoding="utf-8-sig", newline="") as handle:
-            for number, row in enumerate(csv.reader(handle, strict=True), 1):
-                cells = [cell.strip() for cell in row]
-                if not any(cells) or (number == 1 and cells[-1].lower() == "date"):
-                    continue
-                if len(cells) != 2 or not cells[0] or cells[0] in dates:
-                    raise fault(
-                        f"{name}:{number}",
-                        "not one patient and one date",
-                        "an entry date would be guessed",
-                        "write patient,YYYY-MM-DD, each patient once",
-                    )
-                option_date(f"{name}:{number}", cells[1])
-                dates[cells[0]] = cells[1]
-    except OSError as error:
-        raise fault(
-            name, f"cannot be opened: {error.strerror}", "entry dates are needed", "check the path"
-        ) from None
-    except (UnicodeDecodeError, csv.Error):
-        raise fault(
-            name, "not readable as a table", "entry dates are needed", "save it as CSV in UTF-8"
-        ) from None
-    return dates
+    return read_entry_dates(Path(name))
 
 
 def write(text: str | Iterable[str], output: str | None) -> None:
@@ -652,20 +666,9 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from sarc_kb.rule_check import check_rule_base, stamp_path
+    from sarc_kb.cli import check
 
-    kb = knowledge_base(options)
-    names = [options.trial.upper()] if options.trial else sorted(kb.trial_folders)
-    faults = 0
-    for name in names:
-        report = check_rule_base(kb, name)
-        for finding in report.findings:
-            complain(finding)
-        faults += len(report.findings)
-        write(f"{name}: {report.summary}", None)
-    if options.stamp and not faults:
-        write(kb.info.sha256, str(stamp_path(kb)))
-    return COULD_NOT if faults else PASS
+    return check.run(options)
 
 
 def _shapes(options: argparse.Namespace) -> int:
@@ -905,10 +908,22 @@ def _audit(options: argparse.Namespace) -> int:
     return audit.run(options)
 
 
+def _pack(options: argparse.Namespace) -> int:
+    from sarc_kb.cli import pack
+
+    return pack.run(options)
+
+
 def _diff(options: argparse.Namespace) -> int:
     from sarc_kb.cli import diff
 
     return diff.run(options)
+
+
+def _docs(options: argparse.Namespace) -> int:
+    from sarc_kb.cli import docs
+
+    return docs.run(options)
 
 
 def _readings(options: argparse.Namespace) -> int:
@@ -920,6 +935,9 @@ def _readings(options: argparse.Namespace) -> int:
 _COMMANDS = {
     "audit": _audit,
     "diff": _diff,
+    "pack": _pack,
+    "verify": _pack,
+    "docs": _docs,
     "readings": _readings,
     "validate": _validate,
     "screen": _screen,

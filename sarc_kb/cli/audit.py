@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
-from importlib import import_module
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,47 +12,59 @@ from sarc_kb import cli
 from sarc_kb.errors import Finding, UsageError
 
 if TYPE_CHECKING:
-    from sarc_kb.audit.section import Request, Section
     from sarc_kb.kb import KnowledgeBase
+    from sarc_kb.reports.audit_report import Audit
 
-SECTIONS: dict[str, str] = {
-    "source": "is every word of the record accounted for, and what does another version change",
-    "agreement": "the engines on the boundary cases",
-    "register": "the register of ambiguities, its readings and what they change",
-    "logic": "what can be met, what follows, what conflicts (extra audit)",
-    "mutation": "do the cases hold every number, word and join of the rules",
-    "boundaries": "are there cases at every limit and every edge of a window",
-}
-"""The parts, in the order in which they are told, and what each is about; a part is the module of
-its name in `sarc_kb.audit`."""
+FORMATS = ("text", "json", "html", "sarif", "junit")
+PARTS = (
+    "rules",
+    "source",
+    "codes",
+    "cases",
+    "boundaries",
+    "mutation",
+    "logic",
+    "agreement",
+    "register",
+)
+"""The names of the parts, here so that asking for help loads none of them."""
 
 
 def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
-    audit = commands.add_parser("audit", help="what the rule base is worth, for an auditor")
+    audit = commands.add_parser(
+        "audit",
+        help="what the rule base is worth, for an auditor",
+        epilog="Exit codes: 0 every part is passed, 1 one is not, 2 one could not run.",
+    )
     audit.add_argument(
         "section",
         nargs="*",
         metavar="PART",
-        help="; ".join(f"{name}: {about}" for name, about in SECTIONS.items())
-        + " (default: all of them)",
+        help=f"one or some of: {', '.join(PARTS)} (default: all of them)",
     )
     cli.trial_options(audit)
     audit.add_argument(
         "--against", metavar="FILE", help="another version of the source record: what changed"
     )
     audit.add_argument("--full", action="store_true", help="also what takes long")
-    audit.add_argument("--format", choices=("text", "json"), default="text")
-    audit.add_argument("--output", "-o", metavar="FILE")
+    audit.add_argument(
+        "--workers",
+        metavar="N",
+        type=cli.positive,
+        default=1,
+        help="processes for parts side by side (default: 1); the report is the same",
+    )
+    audit.add_argument("--format", choices=FORMATS, default="text")
+    audit.add_argument(
+        "--output", "-o", metavar="FILE", help="write the report there, whole or not at all"
+    )
     audit.add_argument("--verbose", "-v", action="store_true", help="the details of every part")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command: 0 when every part is passed, 1 when one is not, 2 when one could not run."""
-    from sarc_kb.audit.section import Request
-    from sarc_kb.kb import KnowledgeBase
-
-    unknown = [name for name in options.section if name not in SECTIONS]
+    unknown = [name for name in options.section if name not in PARTS]
     if unknown:
         raise UsageError(
             Finding(
@@ -61,74 +73,83 @@ def run(options: argparse.Namespace) -> int:
                 f"audit {unknown[0]}",
                 "no such part",
                 "nothing would be looked at",
-                "choose from: " + ", ".join(SECTIONS),
+                "choose from: " + ", ".join(PARTS),
             )
         )
+    from sarc_kb.audit.run import run_parts
+    from sarc_kb.audit.section import Request
+    from sarc_kb.kb import KnowledgeBase
+    from sarc_kb.reports.audit_report import Audit
+
     kb = KnowledgeBase.load(options.rules)
     trial = (options.trial or kb.default_trial()).upper()
     kb.trial_folder(trial)
     against = Path(options.against) if options.against else None
-    request = Request(trial=trial, against=against, full=options.full)
-    found = [_part(name, kb, request) for name in options.section or SECTIONS]
+    with _Progress(len(options.section or PARTS)) as progress:
+        parts = run_parts(
+            kb,
+            Request(trial=trial, against=against, full=options.full),
+            tuple(dict.fromkeys(options.section)) or PARTS,
+            workers=options.workers,
+            tell=progress.tell,
+        )
+    title, version = _of_trial(kb, trial)
+    audit = Audit(trial, title, version, kb.info, tuple(parts))
+    cli.write(_rendered(audit, kb, options), options.output)
+    for part in audit.parts:
+        for finding in part.not_run:
+            cli.complain(finding)
+    return {"passed": cli.PASS, "failed": cli.FAIL, "could not run": cli.COULD_NOT}[audit.status]
+
+
+def _rendered(audit: Audit, kb: KnowledgeBase, options: argparse.Namespace) -> str:
+    from sarc_kb.reports import audit_report
+    from sarc_kb.rule_places import Places
+
     if options.format == "json":
-        text = _as_json(trial, kb.info.sha256, found)
-    else:
-        text = _as_text(trial, found, verbose=options.verbose or bool(options.section))
-    cli.write(text, options.output)
-    return cli.PASS if all(section.passed for section in found) else cli.FAIL
+        return audit_report.render_json(audit)
+    if options.format == "html":
+        return audit_report.render_html(audit)
+    if options.format in ("sarif", "junit"):
+        places = Places(kb.root, audit.trial)
+        return audit_report.render_findings(audit, options.format, places.of)
+    verbose = options.verbose or bool(options.section)
+    return audit_report.render_text(audit, verbose=verbose, width=cli.width(options.output))
 
 
-def _part(name: str, kb: KnowledgeBase, request: Request) -> Section:
+def _of_trial(kb: KnowledgeBase, trial: str) -> tuple[str, str]:
+    """Return the title and the version that a trial's rules give themselves; texts that say so
+    where they give none, or cannot be read."""
+    from rdflib import URIRef
+
+    from sarc_kb.errors import RuleBaseError
+    from sarc_kb.namespaces import DCTERMS, OWL, RDF, TRIAL_BASE
+
     try:
-        section: Section = import_module(f"sarc_kb.audit.{name}").audit(kb, request)
-    except ImportError as absent:
-        raise UsageError(
-            Finding(
-                "USE061",
-                "error",
-                f"audit {name}",
-                f"the package {absent.name} is not installed",
-                "this part needs an optional extra",
-                "install it with: pip install 'sarc-kb[audit,cohort]'",
-            )
-        ) from None
-    return section
+        graph = kb.trial_graph(trial)
+    except RuleBaseError:  # the parts tell why
+        return trial, "(not readable)"
+    named = sorted(str(s) for s in graph.subjects(RDF.type, OWL.Ontology))
+    own = [URIRef(iri) for iri in named if iri.startswith(TRIAL_BASE)]
+    title = graph.value(own[0], DCTERMS.title) if own else None
+    version = graph.value(own[0], OWL.versionInfo) if own else None
+    return str(title or trial), str(version or "without a version")
 
 
-def _as_json(trial: str, sha256: str, found: list[Section]) -> str:
-    from sarc_kb.reports.escaping import visible_in_json
-    from sarc_kb.reports.json_report import plain
+class _Progress:
+    """A line on standard error that says which parts are being looked at; nothing off a terminal."""
 
-    document = {
-        "trial": trial,
-        "knowledge_base": sha256,
-        "passed": all(section.passed for section in found),
-        "parts": [
-            {
-                "name": section.name,
-                "passed": section.passed,
-                "summary": section.summary,
-                "findings": [plain(f) for f in section.findings],
-                **section.document,
-            }
-            for section in found
-        ],
-    }
-    return visible_in_json(json.dumps(document, ensure_ascii=False, indent=2)) + "\n"
+    def __init__(self, total: int) -> None:
+        self.total, self.shown = total, sys.stderr.isatty()
 
+    def __enter__(self) -> _Progress:
+        return self
 
-def _as_text(trial: str, found: list[Section], *, verbose: bool) -> str:
-    from sarc_kb.reports.escaping import visible
+    def tell(self, names: Sequence[str], done: int) -> None:
+        if self.shown:
+            text = f"audit: {done} of {self.total} parts done, now {', '.join(names)}"
+            print(f"\r{text[:78]:<78}", end="", file=sys.stderr, flush=True)
 
-    lines = [f"AUDIT  {trial}", ""]
-    for section in found:
-        word = "passed" if section.passed else "FAILED"
-        lines.append(f"{section.name:<12} {word}  {visible(section.summary)}")
-        shown = [f for f in section.findings if verbose or f.severity != "info"]
-        for finding in shown:
-            lines.append(f"  {finding.severity} {finding.code} {visible(finding.where)}")
-            for name in ("found", "why", "fix"):
-                lines.append(f"    {name:<5} {visible(getattr(finding, name))}")
-        if verbose and section.lines:
-            lines += ["", *(visible(line) for line in section.lines), ""]
-    return "\n".join(lines) + "\n"
+    def __exit__(self, *_: object) -> None:
+        if self.shown:
+            print("\r" + " " * 78 + "\r", end="", file=sys.stderr, flush=True)

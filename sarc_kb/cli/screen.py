@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sarc_kb.rules import Trial
 
 ENGINES = ("duckdb", "postgres", "spark")
-FORMATS = ("parquet", "csv", "jsonl")
+FORMATS = ("parquet", "csv", "jsonl", "xlsx")
 
 
 def add_parser(commands: Any) -> None:
@@ -53,7 +53,7 @@ def add_parser(commands: Any) -> None:
     screen.add_argument(
         "--workers",
         metavar="N",
-        type=_workers,
+        type=cli.positive,
         default=None,
         help="processes that prepare patients (default: one a core)",
     )
@@ -69,7 +69,7 @@ def add_parser(commands: Any) -> None:
         help="also when each patient could enter at the earliest, and when each verdict expires",
     )
     screen.add_argument(
-        "--horizon", metavar="DAYS", type=_workers, default=730, help="how far --earliest looks"
+        "--horizon", metavar="DAYS", type=cli.positive, default=730, help="how far --earliest looks"
     )
     screen.add_argument(
         "--explain", metavar="PATIENT", help="only that patient's full report, on the SHACL engine"
@@ -83,12 +83,6 @@ def add_parser(commands: Any) -> None:
         help="keep the prepared patients beside the output, for --resume with other limits",
     )
     screen.add_argument("--quiet", "-q", action="store_true", help="the counts of verdicts only")
-
-
-def _workers(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return int(text)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -218,7 +212,8 @@ def _screen(
     from sarc_kb.cohort.preparing import Settings
     from sarc_kb.cohort.screen import Options, screen
     from sarc_kb.kb import option_date
-    from sarc_kb.reports.cohort_report import document, render_text
+    from sarc_kb.reports.cohort_page import render_page
+    from sarc_kb.reports.cohort_report import render_json, render_text
 
     changes = _changes(kb, next(iter(trials)), set_here)
     compared_with = PROTOCOL if changes else None
@@ -242,8 +237,9 @@ def _screen(
         "input": _identities(options),
     }
 
-    def describe(found: Screening) -> dict[str, Any]:
-        return document(found, kb.info, trials, given, problems)
+    def describe(found: Screening) -> Mapping[str, str]:
+        told = (found, kb.info, trials, given, problems)
+        return {"summary.json": render_json(*told), "summary.html": render_page(*told)}
 
     with cli.Progress(expected) as progress:
 

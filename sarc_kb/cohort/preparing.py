@@ -7,11 +7,8 @@ One bad record costs that patient: whatever fails on it becomes its row.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
-import signal
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -44,6 +41,7 @@ from sarc_kb.kb import KnowledgeBase, bug_finding
 from sarc_kb.prepare import Prepared
 from sarc_kb.rules import Trial
 from sarc_kb.treatment import has_begun, last_day, may_have_begun
+from sarc_kb.workers import become_worker, worker_context
 
 PART = 1_000
 """Patients a part."""
@@ -119,17 +117,7 @@ _worker: tuple[KnowledgeBase, Plan, Settings] | None = None
 def _start_worker(kb: KnowledgeBase, plan: Plan, settings: Settings) -> None:
     global _worker  # noqa: PLW0603 - a process pool has no other way to keep what all tasks share
     _worker = (kb, plan, settings)
-    # Whoever interrupts the run is told so once, by the process that was started.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    threading.Thread(target=_end_with_the_run, daemon=True).start()
-
-
-def _end_with_the_run() -> None:
-    """End this worker when the process that it works for is gone, however it went."""
-    run = multiprocessing.parent_process()
-    if run is not None:
-        run.join()
-        os._exit(1)
+    become_worker()
 
 
 def _prepare_part(records: Sequence[PatientRecord], first: int) -> _Part:
@@ -382,11 +370,9 @@ def _chunks(records: Iterable[PatientRecord], size: int) -> Iterator[list[Patien
 
 
 def _pool(workers: int, *shared: Any) -> ProcessPoolExecutor:
-    # A forked worker has the knowledge base without loading it; elsewhere it is sent.
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
     return ProcessPoolExecutor(
         workers,
-        mp_context=multiprocessing.get_context(method),
+        mp_context=worker_context(),
         initializer=_start_worker,
         initargs=shared,
     )

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -35,10 +35,11 @@ from sarc_kb.facts import PatientRecord
 from sarc_kb.kb import KnowledgeBase
 from sarc_kb.mappings import guarded
 from sarc_kb.reports.escaping import visible, visible_in_json
+from sarc_kb.reports.workbook import Workbook, check_installed
 from sarc_kb.rules import Trial
 
-FORMATS = ("parquet", "csv", "jsonl")
-SUMMARY = "summary.json"
+FORMATS = ("parquet", "csv", "jsonl", "xlsx")
+WORKBOOK = "screened.xlsx"
 _ROWS = 100_000
 """Rows that are told as text at once."""
 UNCHANGED = "nothing changed: what was set is the default"
@@ -101,7 +102,7 @@ def screen(
     compared_with: str | None = None,
     made_with: Mapping[str, object] | None = None,
     progress: Callable[[int], None] = lambda _: None,
-    describe: Callable[[Screening], dict[str, Any]] | None = None,
+    describe: Callable[[Screening], Mapping[str, str]] | None = None,
 ) -> Screening:
     """Judge ``records`` by ``trials`` (named as outputs shall name them) and write the outcomes
     into the folder ``output``.
@@ -111,7 +112,7 @@ def screen(
         compared_with: the one of ``trials`` or ``what_if`` that the changes are told against.
         made_with: what tells this input and these options from others, for resuming.
         progress: called with the number of patients that were prepared.
-        describe: what the summary file tells beside the counts.
+        describe: returns the text files to be written beside the tables, by their names.
     Raises:
         UsageError: the output is there already, another run writes it, what was prepared is of
             another run, or there is no patient.
@@ -119,6 +120,8 @@ def screen(
     """
     output = output.resolve()
     _free(output)
+    if options.format == "xlsx":
+        check_installed()
     check_engine(options.engine, memory=options.memory, server=options.server)
     changes = dict(what_if or {})
     plan = Plan({**trials, **changes}, only=settings.only)
@@ -134,14 +137,14 @@ def screen(
         for folder in (scratch, results):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-        backend = open_backend(
+        engine = open_backend(
             options.engine,
             memory=options.memory,
             scratch=scratch,
             threads=options.threads,
             server=options.server,
         )
-        try:
+        with closing(engine) as backend, _book(results, options) as book:
             tables = {
                 name: backend.load_files(name, store.files(name), schema)
                 for name, schema in store.schemas().items()
@@ -159,11 +162,11 @@ def screen(
             def write(
                 name: str, rows: Any, order: tuple[str, ...], columns: tuple[str, ...]
             ) -> None:
-                write_rows(ordered(cohort, rows, order, columns), results / name, options)
+                write_rows(ordered(cohort, rows, order, columns), results / name, options, book)
 
             write("patients", cohort.patient_rows(trials), ("pid", "trial"), PATIENT_COLUMNS)
             if options.clauses:
-                write_rows(clause_tables(cohort, trials), results / "clauses", options)
+                write_rows(clause_tables(cohort, trials), results / "clauses", options, book)
             told: list[Worth] = []
             if changes:
                 before = compared_with or next(iter(trials))
@@ -189,11 +192,8 @@ def screen(
                 engine=backend.name,
                 engine_version=backend.version,
             )
-        finally:
-            backend.close()
-        if describe is not None:
-            text = json.dumps(describe(found), ensure_ascii=False, indent=2) + "\n"
-            (results / SUMMARY).write_text(visible_in_json(text), encoding="utf-8", newline="\n")
+        for name, text in (describe(found) if describe else {}).items():
+            (results / name).write_text(text, encoding="utf-8", newline="\n")
         if output.exists():
             output.rmdir()  # empty: see `_free`
         results.replace(output)
@@ -278,12 +278,28 @@ def ordered(cohort: Cohort, rows: Any, order: tuple[str, ...], columns: tuple[st
     return cohort.tables(rows.order_by(keys).select(*columns))
 
 
-def write_rows(tables: Iterable[pa.Table], path: Path, options: Options) -> None:
-    """Write tables of the same columns, one at least, as ``path`` with the ending of the format."""
+@contextmanager
+def _book(results: Path, options: Options) -> Iterator[Workbook | None]:
+    """Give the workbook that all rows go into, where that is the format."""
+    if options.format != "xlsx":
+        yield None
+        return
+    with (results / WORKBOOK).open("wb") as stream, Workbook(stream) as book:
+        yield book
+
+
+def write_rows(
+    tables: Iterable[pa.Table], path: Path, options: Options, book: Workbook | None = None
+) -> None:
+    """Write tables of the same columns, one at least, as ``path`` with the ending of the format;
+    into a ``book``, as a sheet of that name."""
     target = path.with_name(f"{path.name}.{options.format}")
     found = iter(tables)
     first = next(found)
     tables = chain((first,), found)
+    if book is not None:
+        book.sheet(path.name, first.column_names, (row for table in tables for row in _rows(table)))
+        return
     if options.format == "parquet":
         write_tables(tables, first.schema, target)
         return
@@ -309,8 +325,12 @@ def _write_csv(batches: Iterator[pa.RecordBatch], columns: Sequence[str], stream
     table = csv.writer(stream, lineterminator="\r\n")
     table.writerow(columns)
     for batch in batches:
-        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+        for row in _rows(batch):
             table.writerow([guarded(visible(_cell(value))) for value in row])
+
+
+def _rows(table: pa.Table | pa.RecordBatch) -> Iterator[tuple[object, ...]]:
+    yield from zip(*(column.to_pylist() for column in table.columns), strict=True)
 
 
 def _cell(value: object) -> str:

@@ -5,6 +5,7 @@ The JSON has the shape of ``sarc_kb/schema/screening-1.schema.json``. No patient
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
@@ -16,7 +17,7 @@ from sarc_kb.cohort.summary import CriterionCount, RuleCount, TrialCount, Worth
 from sarc_kb.cohort.waiting import WaitCount
 from sarc_kb.errors import Finding
 from sarc_kb.namespaces import BASE
-from sarc_kb.reports.escaping import visible
+from sarc_kb.reports.escaping import visible, visible_in_json
 from sarc_kb.reports.json_report import plain
 from sarc_kb.rules import Trial
 
@@ -74,6 +75,18 @@ def document(
         "over_time": [plain(count) for count in found.waiting],
         "findings": [plain(f) for f in findings],
     }
+
+
+def render_json(
+    found: Screening,
+    kb: KnowledgeBaseInfo,
+    trials: Mapping[str, Trial],
+    options: Mapping[str, object],
+    findings: Iterable[Finding],
+) -> str:
+    """Return `document` as JSON."""
+    told = document(found, kb, trials, options, findings)
+    return visible_in_json(json.dumps(told, ensure_ascii=False, indent=2)) + "\n"
 
 
 def render_text(found: Screening, *, width: int = 100, quiet: bool = False) -> str:

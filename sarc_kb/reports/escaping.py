@@ -9,7 +9,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Container
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar
 from urllib.parse import quote
+
+T = TypeVar("T")
 
 _UNUSUAL = re.compile(r"[^\x20-\x7e]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -40,6 +44,22 @@ def visible(text: str) -> str:
     return _UNUSUAL.sub(
         lambda m: m[0] if _harmless(m[0]) else m[0].encode("unicode_escape").decode("ascii"), text
     )
+
+
+def all_visible(value: T) -> T:
+    """Return ``value``, a dataclass, tuple or text, with every text in it made visible, however
+    deep it lies."""
+    changed: Any = value
+    if isinstance(value, str):
+        changed = visible(value)
+    elif isinstance(value, tuple):
+        changed = tuple(all_visible(item) for item in value)
+    elif is_dataclass(value) and not isinstance(value, type):
+        changed = replace(
+            value, **{f.name: all_visible(getattr(value, f.name)) for f in fields(value)}
+        )
+    result: T = changed
+    return result
 
 
 def visible_in_json(document: str) -> str:

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, is_dataclass, replace
-from datetime import date
 from textwrap import wrap
-from typing import Any, TypeVar
 
 from sarc_kb.assessment import (
     Assessment,
     AssessmentSet,
     ClauseResult,
     CriterionResult,
-    Evidence,
     KnowledgeBaseInfo,
     Outcome,
     Provenance,
@@ -29,9 +25,15 @@ from sarc_kb.assessment import (
     Verdict,
 )
 from sarc_kb.errors import Finding
-from sarc_kb.reports.escaping import visible
-
-T = TypeVar("T")
+from sarc_kb.reports.escaping import all_visible
+from sarc_kb.reports.telling import (
+    days_text,
+    evidence_in,
+    found_text,
+    grounds_of_passes,
+    message_of,
+    where_text,
+)
 
 _COLOURS = {
     "fail": "31",
@@ -76,7 +78,7 @@ def render_text(
             the anchors, and the readings of the register.
         quiet: the verdicts alone.
     """
-    result = _harmless(result)
+    result = all_visible(result)
     page = _Page(colour, max(width, 40), verbose)
     for assessment in result.assessments:
         page.headline(assessment)
@@ -87,21 +89,6 @@ def render_text(
         page.findings("About the run", result.run_findings)
     page.summary(result.assessments, table=not quiet)
     return "\n".join(page.lines).rstrip("\n") + "\n"
-
-
-def _harmless(value: T) -> T:
-    """Return ``value`` with every text in it made visible, however deep it lies."""
-    changed: Any = value
-    if isinstance(value, str):
-        changed = visible(value)
-    elif isinstance(value, tuple):
-        changed = tuple(_harmless(item) for item in value)
-    elif is_dataclass(value) and not isinstance(value, type):
-        changed = replace(
-            value, **{f.name: _harmless(getattr(value, f.name)) for f in fields(value)}
-        )
-    result: T = changed
-    return result
 
 
 class _Page:
@@ -200,7 +187,7 @@ class _Page:
             return
         rows = []
         for e in events:
-            days = e.start if e.end == e.start else f"{e.start} – {e.end}"
+            days = days_text(e)
             text = f"{e.text} ({e.count} times)" if e.count > 1 else e.text
             marks = f"  ← {', '.join(e.rules)}" if e.rules else ""
             rows.append((days, "" if e.day is None else str(e.day), e.track, text + marks))
@@ -239,25 +226,19 @@ class _Page:
         meaning = part.outcome.value if isinstance(part, TreatmentResult) else part.outcome.word
         meaning = rule.outcome.value if rule is not None else meaning
         word = word or meaning.upper()
-        subject = f"{part.label}: "
-        told = part.message.removeprefix(subject)
-        if isinstance(part, ClauseResult) and part.missing:
-            told = told.removesuffix(f" ({part.missing[0]})")  # it follows below
-        self.paragraph(word, f"{a.trial} {part.id} {subject}{told}", indent="  ")
+        told = message_of(part)
+        self.paragraph(word, f"{a.trial} {part.id} {part.label}: {told}", indent="  ")
         self.paint(word, meaning)
         clause = part if isinstance(part, ClauseResult) else None
-        evidence = (
-            part.evidence
-            if isinstance(part, ClauseResult)
-            else part.denied_by
-            if isinstance(part, CriterionResult)
-            else ()
-        )
+        evidence = evidence_in(part)
         shown = evidence if self.verbose else evidence[:_FEW]
         marks = [f"[{n}] " if len(shown) > 1 else "" for n in range(1, len(shown) + 1)]
         place = f"in {origin}" if origin else ""
-        where = [m + _where(e, a.entry_date, place) for m, e in zip(marks, shown, strict=True)]
-        found = [m + _found(e) for m, e in zip(marks, shown, strict=True)]
+        where = [
+            m + ", ".join(x for x in (where_text(e, a.entry_date), place) if x)
+            for m, e in zip(marks, shown, strict=True)
+        ]
+        found = [m + found_text(e) for m, e in zip(marks, shown, strict=True)]
         if len(evidence) > len(shown):
             where.append(f"and {len(evidence) - len(shown)} more")
         if clause and not evidence:
@@ -284,15 +265,9 @@ class _Page:
 
     def rests_on(self, criteria: Iterable[CriterionResult | TreatmentResult]) -> None:
         """Write which passes rest on more than recorded facts."""
-        grounds: dict[str, dict[str, None]] = {}
-        for criterion in criteria:
-            for clause in criterion.clauses:
-                if clause.outcome is Outcome.PASS:
-                    for ground in clause.rests_on:
-                        grounds.setdefault(ground, {})[clause.id] = None
         self.bullets(
             "Passes that rest on more than recorded facts",
-            [f"{ground}: {', '.join(ids)}" for ground, ids in grounds.items()],
+            [f"{ground}: {', '.join(ids)}" for ground, ids in grounds_of_passes(criteria).items()],
         )
 
     def provenance(self, p: Provenance, knowledge_base: KnowledgeBaseInfo) -> None:
@@ -445,34 +420,3 @@ def columns(text: str) -> int:
     """Return how many columns of a terminal ``text`` takes."""
     wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
     return len(text) + wide - sum(unicodedata.combining(char) > 0 for char in text)
-
-
-def _where(e: Evidence, entry: str | None, place: str) -> str:
-    when = f"{e.date}{_distance(e.date, entry)}" if e.date else "undated"
-    derived = f"derived from {', '.join(e.derived_from)}" if e.derived_from else e.source
-    return ", ".join(x for x in (derived, when, place) if x)
-
-
-def _distance(day: str | None, entry: str | None) -> str:
-    """Return how far ``day`` is from study entry, if both are known to the day."""
-    try:
-        days = (_day(entry) - _day(day)).days
-    except ValueError:
-        return ""
-    if days == 0:
-        return " (day of entry)"
-    unit = "day" if abs(days) == 1 else "days"
-    return f" ({abs(days)} {unit} {'before' if days > 0 else 'after'} entry)"
-
-
-def _day(text: str | None) -> date:
-    day, _, _ = (text or "").partition("T")
-    return date.fromisoformat(day)
-
-
-def _found(e: Evidence) -> str:
-    value = " ".join(x for x in (e.value, e.unit) if x)
-    if e.rule_value:
-        value = f"{value} = {e.rule_value}" if value else e.rule_value
-    note = f" ({e.note})" if e.note else ""
-    return f"{e.label}{': ' + value if value else ''}{note}"

@@ -3,6 +3,8 @@ seed were."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rdflib import Graph
 from rdflib.compare import to_canonical_graph
 from rdflib.namespace import XSD, NamespaceManager
@@ -21,11 +23,15 @@ _PREFIXES = (
 )
 
 
-def stable_turtle(graph: Graph) -> str:
-    """Return ``graph`` as Turtle, sorted, blank nodes named by their content (RGDA1)."""
+def stable_turtle(graph: Graph, more: Mapping[str, str] | None = None) -> str:
+    """Return ``graph`` as Turtle, sorted, blank nodes named by their content (RGDA1).
+
+    ``more``: prefixes beside those that are always declared.
+    """
+    prefixes = sorted({**dict(_PREFIXES), **(more or {})}.items())
     canonical = to_canonical_graph(graph)
     manager = NamespaceManager(Graph(), bind_namespaces="none")
-    for prefix, namespace in _PREFIXES:
+    for prefix, namespace in prefixes:
         manager.bind(prefix, str(namespace))
 
     def term(node: Node) -> str:
@@ -40,7 +46,7 @@ def stable_turtle(graph: Graph) -> str:
         subjects.setdefault(term(s), {}).setdefault("a" if p == RDF.type else term(p), []).append(
             term(o)
         )
-    lines = [f"@prefix {prefix}: <{namespace}> ." for prefix, namespace in _PREFIXES]
+    lines = [f"@prefix {prefix}: <{namespace}> ." for prefix, namespace in prefixes]
     for subject in sorted(subjects, key=lambda s: (s.startswith("_:"), s)):
         lines += ["", subject]
         rows = [

@@ -383,7 +383,7 @@ class _Kept:
 
 def _unpack(packed: bytes) -> _Kept:
     # Written by this process a moment ago, into a database that nobody else can open.
-    kept: _Kept = pickle.loads(packed)  # noqa: S301
+    kept: _Kept = pickle.loads(packed)  # noqa: S301 - our own, see above
     return kept
 
 

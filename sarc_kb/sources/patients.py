@@ -88,7 +88,7 @@ class Patients:
         for number in numbers:
             row = self._database.execute("SELECT record FROM records WHERE id = ?", (number,))
             # Written by this process, into a database that nobody else can open.
-            yield pickle.loads(row.fetchone()[0])  # noqa: S301
+            yield pickle.loads(row.fetchone()[0])  # noqa: S301 - our own, see above
 
     def _told(self, record: PatientRecord) -> PatientRecord:
         """Return the record, with an error if there is another one under its name."""

@@ -57,7 +57,7 @@ def read_sources(sources: Iterable[Path], terms: ReadingTerms) -> tuple[Patients
     files: list[tuple[Path, str]] = []
     for source in sources:
         try:
-            files += _files(source, problems)
+            files += files_of(source, problems)
         except OSError as error:
             problems.append(_closed(error, str(source)))
     exports: dict[Path, list[tuple[Path, str]]] = {}
@@ -142,7 +142,12 @@ def _keep(
     problems += (*dataset.problems, *unreadable)
 
 
-def _files(source: Path, problems: list[Finding]) -> list[tuple[Path, str]]:
+def files_of(source: Path, problems: list[Finding]) -> list[tuple[Path, str]]:
+    """Return the files that are read for a source, a file or a folder, and what each is called.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
     if str(source) == STANDARD_INPUT:
         return [(source, "standard input")]
     if source.is_dir():
