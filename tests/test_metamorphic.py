@@ -238,6 +238,8 @@ def test_two_facts_that_may_be_two_stay_two(kb: KnowledgeBase) -> None:
     assert len(same.facts) == 1
     assert [(f.code, f.where) for f in same.findings] == [("DATA021", "row 1")]
     assert "3 times" in same.findings[0].found
+    typed = f'[ {dose} ; sarc:source "row 1"^^<http://www.w3.org/2001/XMLSchema#string> ]'
+    assert len(read(typed, typed).facts) == 1
     other = read(f'[ {dose} ; sarc:source "row 1" ]', f'[ {dose} ; sarc:source "row 2" ]')
     unsourced = read(f"[ {dose} ]", f"[ {dose} ]")
     for record in (other, unsourced):

@@ -33,7 +33,7 @@ from sarc_kb.kb import KnowledgeBase
 from sarc_kb.namespaces import SARC
 from sarc_kb.ontology_build import load
 from sarc_kb.reports.escaping import safe_iri, visible
-from sarc_kb.rule_check import declared_terms, unknown_terms
+from sarc_kb.rule_check import declared_terms, stamp_path, unknown_terms
 from sarc_kb.rules import Trial
 from sarc_kb.sources.fhir import read_fhir
 from sarc_kb.terminology import load_terminology
@@ -140,6 +140,34 @@ def test_the_ontology_neither_imports_nor_names_code(tmp_path: Path, asked: list
     (assessment,) = KnowledgeBase.load(root).validate(root / "p.ttl").assessments
     assert assessment.verdict is Verdict.UNDETERMINED
     assert "antigravity" not in sys.modules
+    assert asked == []
+
+
+@pytest.mark.threat("A6", "A8")
+@pytest.mark.parametrize(
+    ("text", "after", "verdict"),
+    [
+        (f"SERVICE SILENT <{NOWHERE}> {{ ?a ?b ?c }}", "{", Verdict.ERROR),
+        (f"FROM <{NOWHERE}>", "$this", Verdict.UNDETERMINED),
+        ("FROM <file:///etc/passwd>", "$this", Verdict.UNDETERMINED),
+    ],
+)
+def test_queries_reach_nothing_even_where_the_check_was_spared(
+    text: str, after: str, verdict: Verdict, tmp_path: Path, asked: list[object]
+) -> None:
+    """Whoever writes the rules can write the stamp that says they were checked."""
+    root = build_tiny(tmp_path)
+    path = root / "shapes" / "components" / "refuted.ttl"
+    whole = path.read_text("utf-8")
+    at = whole.index(after, whole.index("SELECT DISTINCT")) + len(after)
+    path.write_text(f"{whole[:at]} {text} {whole[at:]}", encoding="utf-8")
+    kb = KnowledgeBase.load(root)
+    stamp_path(kb).write_text(kb.info.sha256, encoding="ascii")
+    (root / "p.ttl").write_text(
+        f'@prefix sarc: <{SARC}> . <urn:p> a sarc:Patient ; sarc:entryDate "2024-03-01" .'
+    )
+    (assessment,) = kb.validate(root / "p.ttl").assessments
+    assert assessment.verdict is verdict
     assert asked == []
 
 

@@ -14,8 +14,9 @@ from rdflib.plugins.sparql.parser import parseQuery
 from rdflib.plugins.sparql.parserutils import CompValue
 from rdflib.term import Node
 
-from sarc_kb.errors import Finding
+from sarc_kb.errors import Finding, RuleBaseError
 from sarc_kb.namespaces import RDF, SH, compact
+from sarc_kb.turtle_files import parse_files
 
 MAX_JOINS = 15
 """How deep joins may be nested; an author's are two or three deep, and pySHACL gives up at 30."""
@@ -109,7 +110,11 @@ def query_faults(folder: Path) -> list[Finding]:
     trials hold none: SHACL's words for them are unknown there."""
     found = []
     for path in sorted([*folder.glob("*.ttl"), *folder.glob("components/*.ttl")]):
-        graph = Graph().parse(path, format="turtle")
+        try:
+            graph = parse_files([path])
+        except RuleBaseError as error:
+            found += error.findings
+            continue
         for name in _QUERIES:
             for shape, text in graph.subject_objects(SH[name]):
                 what = _reach(str(text))

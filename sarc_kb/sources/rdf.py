@@ -240,7 +240,8 @@ def _patient(
         facts.append(_FactReader(graph, fact_node, origin, axes, findings).read())
     # The order of statements and the labels of blank nodes say nothing, so nothing follows from them.
     named = sorted(_with_named_tumours(facts), key=_content)
-    facts = _numbered(_once(named, set(graph.objects(None, SARC.source)), findings))
+    sources = {str(o) for o in graph.objects(None, SARC.source)}
+    facts = _numbered(_once(named, sources, findings))
     ordered = sorted(set(findings), key=lambda f: (f.where, f.code, f.found, f.why, f.fix))
     return PatientRecord(iri, label, entry, tuple(facts), origin, sha256, tuple(ordered))
 
@@ -332,15 +333,15 @@ def _plain(number: Decimal | None) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def _once(facts: list[Fact], sources: set[Node], findings: list[Finding]) -> list[Fact]:
+def _once(facts: list[Fact], sources: set[str], findings: list[Finding]) -> list[Fact]:
     """Return each fact once. Two blank nodes of which the same is said, from the same place, are one
     statement written twice (RDF 1.1 Semantics, 5.1: such a graph says no more than without one of
     them); as two doses they would break a rule. Without a source, or with names, they stay two."""
     kept: list[Fact] = []
     again: Counter[str] = Counter()
     for fact in facts:
-        sourced = Literal(fact.source) in sources
-        if kept and not fact.id and sourced and _content(fact) == _content(kept[-1]):
+        sourced = not fact.id and fact.source in sources
+        if sourced and kept and _content(fact) == _content(kept[-1]):
             again[fact.source] += 1
         else:
             kept.append(fact)
