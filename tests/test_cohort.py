@@ -126,7 +126,6 @@ def test_the_examples_on_every_engine(
 
 
 # -- deciding facts ----------------------------------------------------------------------------
-@pytest.mark.threat("D13")
 def test_the_deciding_facts_decide(kb: KnowledgeBase, trial: Trial, tmp_path: Path) -> None:
     """Alone they reproduce the outcome; without them it changes, or rests on others that are
     named. A patient of its own for each clause of each example, in one pass."""

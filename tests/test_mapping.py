@@ -387,7 +387,6 @@ def value_set(folder: Path, **body: object) -> Path:
     return path
 
 
-@pytest.mark.threat("D11")
 def test_codes_of_an_expansion_are_below_its_term(kb: KnowledgeBase, tmp_path: Path) -> None:
     inner = [{"system": "http://snomed.info/sct", "code": "900002"}]
     contains = [

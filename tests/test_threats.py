@@ -17,6 +17,7 @@ import tomllib
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from rdflib import OWL, RDF, RDFS, Graph, Literal, URIRef
 from tiny_trial import build_tiny
 
 import sarc_kb
-from sarc_kb.assessment import Verdict
+from sarc_kb.assessment import Outcome, Verdict
 from sarc_kb.dates import parse_date
 from sarc_kb.engines.shacl_engine import ShaclEngine
 from sarc_kb.facts import PatientRecord
@@ -357,6 +358,21 @@ def test_a_trial_without_criteria_passes_nobody(tmp_path: Path) -> None:
     rules.write_text(rules.read_text("utf-8").partition("\ntrial:A-01 ")[0], encoding="utf-8")
     with pytest.raises(RuleBaseError):
         KnowledgeBase.load(root).validate(EXAMPLES / "eligible")
+
+
+@pytest.mark.threat("D11")
+def test_what_lies_far_below_a_term_counts_for_the_rule(tmp_path: Path) -> None:
+    """The processor sees no hierarchy: what a fact falls under is marked before it runs."""
+    root = build_tiny(tmp_path)
+    steps = [*(f"sarc:Step{n}" for n in range(40)), "sarc:BloodTransfusion"]
+    with (root / "ontology" / "sarc.ttl").open("a") as handle:
+        for below, above in pairwise(steps):
+            handle.write(f"\n{below} a <{OWL.Class}> ; <{RDFS.subClassOf}> {above} .")
+    (root / "p.ttl").write_text(
+        f'@prefix sarc: <{SARC}> . <urn:p> a sarc:Patient ; sarc:entryDate "2024-03-01" ; sarc:fact [ sarc:concept sarc:Step0 ; sarc:date "2024-02-21" ] .'
+    )
+    (assessment,) = KnowledgeBase.load(root).validate(root / "p.ttl").assessments
+    assert {c.id: c.outcome for c in assessment.criteria}["E01"] is Outcome.FAIL
 
 
 @pytest.mark.threat("D13")
