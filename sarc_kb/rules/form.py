@@ -108,7 +108,7 @@ def query_faults(folder: Path) -> list[Finding]:
     """Return the queries of the shapes in ``folder`` and of its components that are none, or that
     reach beyond the one graph they are put to. Each is parsed, no text is searched. The files of
     trials hold none: SHACL's words for them are unknown there."""
-    found = []
+    found: list[Finding] = []
     for path in sorted([*folder.glob("*.ttl"), *folder.glob("components/*.ttl")]):
         try:
             graph = parse_files([path])
