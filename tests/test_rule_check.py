@@ -259,10 +259,20 @@ def test_a_query_of_the_shapes_reaches_nothing_else(
     plant: Callable[[Path], None], found: str, copy: Path
 ) -> None:
     plant(copy)
+    (told,) = query_faults(copy / "shapes")
+    assert (told.code, told.where, told.found) == (
+        "RULE026",
+        "refuted.ttl sarc:LatestConstraintComponent",
+        found,
+    )
+
+
+@pytest.mark.threat("A6")
+def test_such_a_query_stops_before_any_patient(copy: Path) -> None:
+    in_a_component(f"SERVICE {_ELSEWHERE}")(copy)
     with pytest.raises(RuleBaseError) as caught:
         KnowledgeBase.load(copy).engine()
-    (told,) = [f for f in caught.value.findings if f.code == "RULE026"]
-    assert (told.where, told.found) == ("refuted.ttl sarc:LatestConstraintComponent", found)
+    assert {f.code for f in caught.value.findings} == {"RULE026"}
 
 
 def test_the_words_of_queries_are_no_fault_elsewhere(copy: Path) -> None:
