@@ -210,8 +210,11 @@ def criterion_result(
 ) -> CriterionResult:
     trial = prepared.trial
     outcome = Outcome.FAIL if denied else fold(trial, criterion.root, outcomes)
+    moot = moot_clauses(trial, criterion.root, outcomes)
     clauses = tuple(
-        _clause(prepared, trial.clauses[iri], outcomes[iri], grounds[iri])
+        replace(
+            _clause(prepared, trial.clauses[iri], outcomes[iri], grounds[iri]), moot=iri in moot
+        )
         for iri in criterion.clauses
     )
     decided_by = tuple(
@@ -254,6 +257,18 @@ def logic_text(trial: Trial, node: str) -> str:
         text = logic_text(trial, child)
         parts.append(text if inner is None or inner.operator == join.operator else f"({text})")
     return f" {join.operator} ".join(parts)
+
+
+def moot_clauses(
+    trial: Trial, node: str, outcomes: Mapping[str, Outcome], above: Outcome = Outcome.FAIL
+) -> set[str]:
+    """Return the clauses below ``node`` that some join on the way to them comes out better than;
+    ``above``: the best outcome of the joins on the way to ``node``."""
+    join = trial.joins.get(node)
+    best = max(above, fold(trial, node, outcomes), key=lambda o: o.value)
+    if join is None:
+        return {node} if outcomes[node] is not best else set()
+    return set().union(*(moot_clauses(trial, c, outcomes, best) for c in join.children))
 
 
 def deciding(

@@ -88,7 +88,8 @@ class ClauseResult:
     ``window``: the days that it looks at, None where it looks at all. ``concept``: the term or set
     that it reads, None where it is answered alone. ``record_kinds``: the kinds of record in which
     that is kept (empty unless undetermined). ``passed_over``: for a clause that asks for no value
-    beyond a limit, the values that it looked at and found within.
+    beyond a limit, the values that it looked at and found within. ``moot``: it is an alternative, or
+    part of one, and what it is an alternative in comes out better without it.
     """
 
     id: str
@@ -111,6 +112,7 @@ class ClauseResult:
     concept: str | None = None
     record_kinds: tuple[str, ...] = ()
     passed_over: tuple[Evidence, ...] = ()
+    moot: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,20 @@ def test_how_clauses_are_joined(kb: KnowledgeBase) -> None:
     assert logic["I03"] == "I03"
 
 
+def test_an_alternative_that_is_not_needed_is_moot(kb: KnowledgeBase) -> None:
+    # Creatinine is within its limit, so that neither its being raised nor the clearance matters,
+    # though the criterion fails by haemoglobin.
+    found = clauses(judged(kb, "anaemic"))
+    assert {name for name in found if name.startswith("I07") and found[name].moot} == {
+        "I07l",
+        "I07i",
+    }
+    assert not found["I07a"].moot
+    # All alternatives fail: none is moot.
+    long_qt = clauses(judged(kb, "long-qtc"))
+    assert not any(long_qt[f"E11a{n}"].moot for n in (2, 3, 4))
+
+
 @pytest.mark.parametrize(
     ("clause", "kinds"),
     [

@@ -140,7 +140,8 @@ def test_a_screening_is_one_workbook_whatever_the_workers(tmp_path: Path) -> Non
         folder = tmp_path / workers
         given = ["--format", "xlsx", "-o", str(folder), "--workers", workers]
         assert cli.main(["screen", *stories, *given]) == 0
-        assert sorted(p.name for p in folder.iterdir()) == ["screened.xlsx", "summary.json"]
+        written = {p.name for p in folder.iterdir()}
+        assert written == {"screened.xlsx", "summary.json", "summary.html"}
         made.append((folder / "screened.xlsx").read_bytes())
     assert made[0] == made[1]
     found = sheets(made[0])

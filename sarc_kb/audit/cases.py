@@ -19,15 +19,21 @@ from sarc_kb.rules import Trial
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A case, and what it came out as; ``fault`` where it could not be judged."""
+    """A case, what it must come out as and what it came out as; ``fault`` where it could not be
+    judged."""
 
     case: Case
+    expected: Told
     told: Told | None
     fault: str = ""
 
     @property
     def holds(self) -> bool:
-        return self.told is self.case.expected
+        return self.told is self.expected
+
+
+def _not_judged(case: Case, fault: str) -> Judged:
+    return Judged(case, case.expected, None, fault)
 
 
 def audit(kb: KnowledgeBase, request: Request) -> Section:
@@ -66,10 +72,9 @@ def _judged(judge: Judge) -> Iterator[Judged]:
     for at in judge.seats:
         try:
             told = judge.told(at, judge.prepared(at), judge.at_entry(at))
+            yield Judged(at.case, judge.expected(at), told)
         except SarcError as failure:
-            yield Judged(at.case, None, failure.findings[0].found)
-        else:
-            yield Judged(at.case, told)
+            yield _not_judged(at.case, failure.findings[0].found)
 
 
 def _under_readings(kb: KnowledgeBase, name: str, cases: Iterable[Case]) -> Iterator[Judged]:
@@ -80,11 +85,11 @@ def _under_readings(kb: KnowledgeBase, name: str, cases: Iterable[Case]) -> Iter
         try:
             trial = kb.compile(name, readings=dict(readings))
         except SarcError as failure:
-            yield from (Judged(case, None, failure.findings[0].found) for case in own)
+            yield from (_not_judged(case, failure.findings[0].found) for case in own)
             continue
         yield from _judged(Judge(kb, trial, (c for c in own if is_about(trial, c))))
         yield from (
-            Judged(case, None, "there is no such rule under this reading")
+            _not_judged(case, "there is no such rule under this reading")
             for case in own
             if not is_about(trial, case)
         )
@@ -133,7 +138,7 @@ def _broken(root: Path, each: Judged) -> Finding:
         "error",
         _where(root, each.case),
         f"{rule}{f' under {readings}' if readings else ''}: {came}, and must as "
-        f"{_word(each.case.expected)}",
+        f"{_word(each.expected)}",
         f"the case says: {each.case.because}",
         "compare both with the protocol's words; mend the rule, or the case",
     )

@@ -814,23 +814,30 @@ class Study:
         }
         shows: list[tuple[str, Witness]] = []
         hopeless: set[str] = set()
+        # A context of its own: which record the solver finds must not hang on what it was asked
+        # before, nor on when Python gave memory back.
+        alone = self.z3.Context()
+        solver = self.solver.translate(alone)
+        solver.set("timeout", PATIENCE)
+        formulas = {name: formula.translate(alone) for name, formula in wanted.items()}
         while left := [n for n in wanted if n not in hopeless]:
-            self.solver.push()
+            solver.push()
             covered = []
             for name in left:
-                self.solver.push()
-                self.solver.add(wanted[name])
-                if self.solver.check() == self.z3.sat:
-                    model = self.solver.model()
-                    self.solver.pop()
-                    self.solver.add(wanted[name])
+                solver.push()
+                solver.add(formulas[name])
+                if solver.check() == self.z3.sat:
+                    model = solver.model()
+                    solver.pop()
+                    solver.add(formulas[name])
                     covered.append(name)
                 else:
-                    self.solver.pop()
-            self.solver.pop()
+                    solver.pop()
+            solver.pop()
             if not covered:
                 break
-            shows.append((f"{len(covered)} outcomes in one record", self.writer.witness(model)))
+            found = self.writer.witness(model.translate(self.z3.main_ctx()))
+            shows.append((f"{len(covered)} outcomes in one record", found))
             hopeless.update(covered)
         yield Told(
             "reachable",

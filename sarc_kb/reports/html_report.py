@@ -115,10 +115,12 @@ def _by_outcome(
     return [(outcome, found) for outcome, found in groups if found]
 
 
-def _decisive(a: Assessment) -> list[tuple[CriterionResult, CriterionResult | ClauseResult]]:
-    """Return what makes a patient ineligible: the parts of each criterion that fails."""
+def _decisive(
+    a: Assessment,
+) -> list[tuple[CriterionResult, list[CriterionResult | ClauseResult]]]:
+    """Return what makes a patient ineligible: each criterion that fails, with its parts that decide."""
     failing = [c for c in a.criteria if c.outcome is Outcome.FAIL]
-    return [(c, part) for c in failing for part in telling.explained(c)]
+    return [(c, telling.explained(c)) for c in failing]
 
 
 def _strips(
@@ -126,18 +128,14 @@ def _strips(
 ) -> list[tuple[CriterionResult | TreatmentResult, ClauseResult, plots.Strip]]:
     """Return the clauses that compare numbers, each once, in order, with their drawings.
 
-    Left out is an alternative that something passes without.
+    Left out is an alternative that is not needed.
     """
     found: dict[str, tuple[CriterionResult | TreatmentResult, ClauseResult, plots.Strip]] = {}
     for part in parts:
         for clause in part.clauses:
             drawing = plots.strip(clause)
-            passed = _TONES[part.outcome][0] == "pass"
-            seen = bool(clause.evidence or clause.passed_over)
-            decides = clause.id in part.decided_by
-            told = (
-                (seen and decides) if passed else (seen or clause.outcome is Outcome.UNDETERMINED)
-            )
+            seen = clause.evidence or clause.passed_over
+            told = not clause.moot and (seen or clause.outcome is Outcome.UNDETERMINED)
             if drawing is not None and told:
                 found.setdefault(clause.id, (part, clause, drawing))
     return list(found.values())
