@@ -44,6 +44,7 @@ from sarc_kb.rules import (
     apply_relaxations,
     compile_trial,
 )
+from sarc_kb.rules.form import form_faults
 from sarc_kb.sources.fhir import FhirTerms
 from sarc_kb.sources.omop import OmopTerms, read_omop
 from sarc_kb.sources.read import ReadingTerms, read_sources
@@ -187,11 +188,18 @@ class KnowledgeBase:
         return folders[trial]
 
     def trial_graph(self, trial: str) -> Graph:
-        """Return a fresh graph of the trial's files and the ontology's general derivations."""
+        """Return a fresh graph of the trial's files and the ontology's general derivations.
+
+        Raises:
+            RuleBaseError: a file cannot be read, or what it says cannot be walked through.
+        """
         folder = self.trial_folder(trial)
         if trial not in self._graphs:
             files = [p for p in sorted(folder.rglob("*.ttl")) if not p.name.endswith(".cases.ttl")]
-            self._graphs[trial] = parse_files(files)
+            parsed = parse_files(files)
+            if faults := form_faults(parsed):
+                raise RuleBaseError(*faults)
+            self._graphs[trial] = parsed
         graph = Graph()
         for triple in self._graphs[trial]:
             graph.add(triple)
@@ -500,6 +508,7 @@ class KnowledgeBase:
                 names=self.terms.names_without_code(str(SARC.MedicationUse)),
                 means=cache(self.terms.meaning),
                 axes=self.terms.axes,
+                units_agree=cache(self.terms.units_agree),
                 absences=frozenset(
                     d.source for t in trials for d in t.derivations if d.kind == "Settling"
                 ),

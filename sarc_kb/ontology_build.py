@@ -33,6 +33,9 @@ from rdflib.query import ResultRow
 ONTOLOGY = "https://w3id.org/sarc-kb/ontology"
 NAMESPACE = ONTOLOGY + "#"
 NO_REASONER = 4
+_PYTHON_MODULE = URIRef(
+    "http://www.lesfleursdunormal.fr/static/_downloads/owlready_ontology.owl#python_module"
+)
 
 _PREFIXES = f"""@prefix sarc: <{NAMESPACE}> .
 @prefix owl:  <{OWL}> .
@@ -66,11 +69,16 @@ def inputs_sha256(folder: Path) -> str:
 
 
 def load(folder: Path) -> Graph:
-    """Return the OWL ontology alone; imports are not followed."""
+    """Return the OWL ontology alone; imports are not followed.
+
+    They are left out, and so is an annotation of owlready2's own: it would fetch what the one
+    names, and run the Python module that the other names.
+    """
     graph = Graph()
     for path in ontology_files(folder):
         graph.parse(path, format="turtle")
-    graph.remove((None, OWL.imports, None))
+    for predicate in (OWL.imports, _PYTHON_MODULE):
+        graph.remove((None, predicate, None))
     return graph
 
 

@@ -20,6 +20,7 @@ from sarc_kb.engines.shacl_engine import meta_results
 from sarc_kb.errors import Finding, RuleBaseError
 from sarc_kb.namespaces import OA, OWL, RDF, RDFS, SARC, SH, SKOS, TRIAL_BASE, compact, local_name
 from sarc_kb.rules import ANY, EVER, Trial, apply_readings, compile_trial
+from sarc_kb.rules.form import query_faults
 from sarc_kb.source_text import Quote, SourceText, fold_space
 from sarc_kb.terminology import Terminology
 from sarc_kb.turtle_files import parse_files
@@ -93,6 +94,7 @@ def check_rule_base(kb: RuleBase, trial: str, *, cases: bool = True) -> CheckRep
     for files in (own, proof):
         findings += unknown_terms(files, declared, subjects)
     findings += _structure(kb, own, proof)
+    findings += query_faults(kb.root / "shapes")
     source = folder / "source.txt"
     findings += _quotations(own, source)
     findings += _selves(own)

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 
 from rdflib import Graph, URIRef
@@ -177,6 +178,24 @@ class Terminology:
         if folded not in self.spellings:
             folded = respelled(folded)
         return self.spellings.get(folded, folded)
+
+    def units_agree(self, one: str, other: str) -> bool:
+        """Return False where both texts are units that are known, and of no quantity the same."""
+        units = (self.canonical_unit(one), self.canonical_unit(other))
+        if units[0] == units[1] or not self.units.issuperset(units):
+            return True
+        for quantity in self.quantities.values():
+            given = [quantity.accepts.get(unit) for unit in units]
+            if given[0] is not None and given[1] is not None:
+                (up, down), (other_up, other_down) = given[0], given[1]
+                if up * other_down == other_up * down:
+                    return True
+        return False
+
+    @cached_property
+    def units(self) -> frozenset[str]:
+        """Every unit that some quantity is accepted in."""
+        return frozenset(unit for q in self.quantities.values() for unit in q.accepts)
 
     def contradictions(self, terms: Iterable[str]) -> list[tuple[str, str]]:
         """Return the pairs among ``terms`` that the ontology declares or infers disjoint."""

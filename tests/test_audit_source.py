@@ -63,6 +63,7 @@ def only(section: Section, code: str) -> Finding:
 
 
 # -- the record as it is --------------------------------------------------------------------------
+@pytest.mark.threat("E10")
 def test_every_character_of_the_record_is_accounted_for(real: Section) -> None:
     assert real.findings == ()
     assert real.passed
@@ -128,6 +129,7 @@ def test_it_is_told_the_same_twice(real: Section, kb: KnowledgeBase) -> None:
 
 
 # -- planted faults -------------------------------------------------------------------------------
+@pytest.mark.threat("E10")
 def test_a_quotation_altered_by_one_character(copy: Path) -> None:
     swap(copy, TRANSFUSION, "Blood transfusions within 14", "Blood transfusions within 15")
     found = audited(copy)
@@ -233,6 +235,18 @@ def test_the_record_itself_altered(copy: Path) -> None:
 def test_no_record(copy: Path) -> None:
     (copy / FOLDER / "source.txt").unlink()
     assert only(audited(copy), "SRC001").where == "source.txt"
+
+
+@pytest.mark.parametrize("place", ["/etc/passwd", "../../../elsewhere.txt", "sub/../../x.txt"])
+@pytest.mark.threat("A17")
+def test_a_record_that_lies_elsewhere_is_not_read(place: str, copy: Path) -> None:
+    (copy / "elsewhere.txt").write_text("CANARY")
+    (copy / FOLDER.parent / "x.txt").write_text("CANARY")
+    (copy / FOLDER / "sub").mkdir()
+    swap(copy, FOLDER / "trial.ttl", 'sarc:sourceFile "source.txt"', f'sarc:sourceFile "{place}"')
+    section = audited(copy)
+    assert only(section, "SRC001").found == "the source record is missing"
+    assert "CANARY" not in str(section)
 
 
 @pytest.mark.parametrize(

@@ -90,10 +90,12 @@ def findings(result: AssessmentSet) -> list[Finding]:
         (HB.replace("02-21", "02-15"), UNDETERMINED),
     ],
 )
+@pytest.mark.threat("G5")
 def test_g5_exit_codes(hb: str, code: int, run, write) -> None:
     assert run(write(patient(hb)))[0] == code
 
 
+@pytest.mark.threat("G5")
 def test_g5_the_worst_patient_decides_the_exit_code(run, write) -> None:
     well = write(patient(), "a.ttl")
     low = write(patient(HB.replace("9.4", "8.9"), name="bert"), "b.ttl")
@@ -138,6 +140,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("fault", FILES)
+@pytest.mark.threat("D2")
 def test_a_file_that_cannot_be_read(fault: str, run, write, tiny: KnowledgeBase) -> None:
     name, content, code, found = FILES[fault]
     bad, good = write(content, name), write(patient(), "zz-good.ttl")
@@ -168,6 +171,7 @@ def test_files_that_are_not_there_or_are_no_files(run, tmp_path: Path, tiny: Kno
         assert run(tmp_path / name)[0] == COULD_NOT
 
 
+@pytest.mark.threat("D2")
 def test_a_folder_leaves_nothing_out_in_silence(
     run, write, tmp_path: Path, tiny: KnowledgeBase
 ) -> None:
@@ -183,6 +187,31 @@ def test_a_folder_leaves_nothing_out_in_silence(
     assert "no file of a known kind" in err
 
 
+@pytest.mark.threat("A16")
+def test_a_folder_is_read_without_waiting_for_pipes_or_following_links(
+    write, tmp_path: Path, tiny: KnowledgeBase
+) -> None:
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    inside.mkdir()
+    outside.mkdir()
+    write(patient(), "in/a.ttl")
+    write(patient(name="bert"), "out/b.ttl")
+    os.mkfifo(inside / "pipe.ttl")
+    os.mkfifo(inside / "pipe.ndjson.gz")
+    (inside / "zero.ttl").symlink_to("/dev/zero")
+    (inside / "round").symlink_to(inside)
+    (inside / "away").symlink_to(outside)
+    result = tiny.validate(inside)
+    assert [a.patient for a in result.assessments] == ["anna"]
+    told = {Path(f.where).name: (f.severity, f.found) for f in result.run_findings}
+    assert told == {
+        **dict.fromkeys(("pipe.ttl", "pipe.ndjson.gz", "zero.ttl"), ("error", "no plain file")),
+        **dict.fromkeys(("round", "away"), ("warning", "a link to a folder")),
+    }
+    assert all(map(complete, result.run_findings))
+
+
+@pytest.mark.threat("B11")
 def test_a_file_too_large_is_not_read_to_its_end(
     run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,6 +260,7 @@ PATIENTS = {
 
 
 @pytest.mark.parametrize("fault", PATIENTS)
+@pytest.mark.threat("G2")
 def test_a_patient_that_cannot_be_judged(fault: str, run, write, tiny: KnowledgeBase) -> None:
     text, code, found = PATIENTS[fault]
     bad, good = write(text), write(patient(name="bert"), "good.ttl")
@@ -247,6 +277,7 @@ def test_a_patient_that_cannot_be_judged(fault: str, run, write, tiny: Knowledge
     assert code in out
 
 
+@pytest.mark.threat("G2")
 def test_two_patients_of_one_file_are_both_judged(run, write) -> None:
     both = write(patient() + patient(HB.replace("9.4", "8.9"), name="bert"))
     code, out, _ = run(both, "--format", "json")
@@ -255,6 +286,7 @@ def test_two_patients_of_one_file_are_both_judged(run, write) -> None:
     assert verdicts == {"anna": "eligible", "bert": "ineligible"}
 
 
+@pytest.mark.threat("C5")
 def test_the_same_patient_twice_is_judged_in_neither_place(run, write, tiny: KnowledgeBase) -> None:
     files = (
         write(patient(), "a.ttl"),
@@ -287,6 +319,7 @@ def test_a_fact_of_two_patients_is_nobodys(run, write, tiny: KnowledgeBase) -> N
     assert run(path)[0] == COULD_NOT
 
 
+@pytest.mark.threat("D6")
 def test_the_edges_of_the_calendar_end_no_run(run, write, tiny: KnowledgeBase) -> None:
     for day in ("0001-01-01", "9999-12-31"):
         entry = f'sarc:entryDate "{day}"^^xsd:date ;'
@@ -336,6 +369,7 @@ FACTS = {
 
 
 @pytest.mark.parametrize("fault", FACTS)
+@pytest.mark.threat("D4", "D5", "D7", "D8")
 def test_a_fact_that_cannot_be_read(fault: str, run, write, tiny: KnowledgeBase) -> None:
     hb, code, found = FACTS[fault]
     path = write(patient(hb))
@@ -407,6 +441,7 @@ CANARIES = {
 
 
 @pytest.mark.parametrize("place", CANARIES)
+@pytest.mark.threat("F1", "F2")
 def test_f1_f2_no_text_of_the_record_is_told(
     place: str, run, write, tiny: KnowledgeBase, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -524,6 +559,7 @@ def test_no_knowledge_base_there(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 # -- output ----------------------------------------------------------------------------------------
+@pytest.mark.threat("G4")
 def test_g4_output_that_cannot_be_written(run, write, tmp_path: Path) -> None:
     path = write(patient())
     for output in (
@@ -542,6 +578,7 @@ def test_g4_output_that_cannot_be_written(run, write, tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["p.ttl"]
 
 
+@pytest.mark.threat("G4")
 def test_g4_a_folder_that_takes_no_file(run, write) -> None:
     """/proc takes no file from anybody; a read-only folder would let the superuser write."""
     code, out, err = run(write(patient()), "--output", "/proc/r.txt")
@@ -550,6 +587,7 @@ def test_g4_a_folder_that_takes_no_file(run, write) -> None:
     assert "/proc/r.txt" in err
 
 
+@pytest.mark.threat("G3")
 def test_g3_output_is_whole_or_not_there(
     run, write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -571,6 +609,7 @@ def test_g3_output_is_whole_or_not_there(
     assert json.loads(report.read_text())["assessments"][0]["verdict"] == "eligible"
 
 
+@pytest.mark.threat("G3")
 def test_g3_a_link_stays_a_link_and_the_mask_of_the_user_holds(run, write, tmp_path: Path) -> None:
     link, target = tmp_path / "link.txt", tmp_path / "target.txt"
     link.symlink_to(target)
@@ -591,6 +630,7 @@ def program(*arguments: str, **options: object) -> subprocess.Popen[bytes]:
     )  # type: ignore[call-overload]
 
 
+@pytest.mark.threat("G4")
 def test_g4_a_closed_pipe_is_quiet(tiny: KnowledgeBase, write) -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -608,6 +648,7 @@ def test_g4_a_closed_pipe_is_quiet(tiny: KnowledgeBase, write) -> None:
     assert process.returncode == COULD_NOT
 
 
+@pytest.mark.threat("G4")
 def test_g4_a_full_disk_on_standard_output(tiny: KnowledgeBase, write) -> None:
     with Path("/dev/full").open("wb") as full:
         process = program(
@@ -625,6 +666,7 @@ def test_g4_a_full_disk_on_standard_output(tiny: KnowledgeBase, write) -> None:
     assert b"Exception" not in err
 
 
+@pytest.mark.threat("F2")
 def test_the_program_itself_reports_faults_in_its_process(tiny: KnowledgeBase, write) -> None:
     bad = write(CANARIES["broken syntax"])
     process = program(
@@ -663,6 +705,7 @@ def test_explain_of_an_unknown_rule(run) -> None:
     assert "I99" in err
 
 
+@pytest.mark.threat("B10")
 def test_a_gzip_bomb_is_refused(tmp_path: Path) -> None:
     """A hundred kilobytes that unpack to more than the limit cost neither time nor memory."""
     bomb = tmp_path / "bomb.ttl.gz"
@@ -675,6 +718,7 @@ def test_a_gzip_bomb_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [3, 40])
+@pytest.mark.threat("B10")
 def test_a_broken_gzip_file_is_told(cut: int, tmp_path: Path) -> None:
     whole = gzip.compress(b"@prefix sarc: <https://w3id.org/sarc-kb/ontology#> .")
     (tmp_path / "p.ttl.gz").write_bytes(whole[:cut] if cut > 10 else b"no gzip at all")

@@ -94,6 +94,7 @@ def loaded_once(kb: KnowledgeBase, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["fhir-eligible", "fhir-course", "local-codes"])
+@pytest.mark.threat("F1", "F2")
 def test_free_text_comes_out_nowhere(
     name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -116,6 +117,7 @@ def test_free_text_comes_out_nowhere(
     assert CANARY not in caplog.text
 
 
+@pytest.mark.threat("F2")
 def test_errors_tell_no_free_text(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

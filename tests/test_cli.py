@@ -38,12 +38,14 @@ def loaded_once(kb: KnowledgeBase, monkeypatch: pytest.MonkeyPatch) -> None:
         (["eligible", "no-such-story"], 2),
     ],
 )
+@pytest.mark.threat("G5")
 def test_exit_codes(stories: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["validate", "-q", *(str(EXAMPLES / s) for s in stories)]) == code
     out = capsys.readouterr().out
     assert out.count("sarc-example-") >= len([s for s in stories if s != "no-such-story"])
 
 
+@pytest.mark.threat("G6")
 def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -136,6 +138,7 @@ def reports_made(folder: Path, files: Sequence[str], where: Mapping[str, str]) -
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.threat("F8")
 def test_the_same_bytes_whatever_the_hash_seed_zone_and_locale(tmp_path: Path) -> None:
     files = ["examples/missing-data", "examples/fhir-anaemic"]
     first, second = (
@@ -155,6 +158,7 @@ def test_the_same_bytes_whatever_the_hash_seed_zone_and_locale(tmp_path: Path) -
         ["examples/fhir-course", "examples/contradictory-record", "examples/local-codes"],
     ],
 )
+@pytest.mark.threat("F8")
 def test_the_same_bytes_everywhere(files: list[str], tmp_path: Path) -> None:
     first, *others = (
         reports_made(tmp_path / str(number), files, where)

@@ -35,6 +35,7 @@ def frames_of(plan: Plan, name: str) -> Iterator[Frame]:
 
 
 # -- the boundary cases ------------------------------------------------------------------------
+@pytest.mark.threat("D14")
 def test_every_case_of_every_rule(kb: KnowledgeBase, trial: Trial, tmp_path: Path) -> None:
     """All cases in one pass, those that ask for another reading of the register included: every
     combination of readings is a trial of its own."""
@@ -220,6 +221,7 @@ def test_two_trials_in_one_pass(tmp_path: Path) -> None:
     assert {len(parts) for (_, name), parts in truths.items() if name == "TINY"} == {1}
 
 
+@pytest.mark.threat("C6")
 def test_patients_in_parts_are_the_same_patients(
     kb: KnowledgeBase, trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

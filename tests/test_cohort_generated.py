@@ -51,12 +51,14 @@ def held_by_the_oracle(told: dict[int, dict[str, Told]]) -> None:
     assert sum(found.failed.values()) > len(told) / 5
 
 
+@pytest.mark.threat("D14")
 def test_some_generated_patients(tmp_path: Path) -> None:
     held_by_the_oracle(held_together(judged(60, 1), tmp_path))
 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ten thousand")
+@pytest.mark.threat("D14")
 def test_ten_thousand_generated_patients(tmp_path: Path) -> None:
     held_by_the_oracle(held_together(judged(10_000, 2), tmp_path))
 

@@ -135,6 +135,7 @@ def test_a_run_with_nothing_to_tell_says_so(trial: Trial) -> None:
     assert re.search("Treatment|What if|Over time", words) is None
 
 
+@pytest.mark.threat("F4")
 def test_no_text_becomes_markup(trial: Trial) -> None:
     hostile = "<script>alert(1)</script>\"'>\x1b[31m"
     told = Finding("DATA001", "warning", hostile, hostile, hostile, hostile)
@@ -147,6 +148,7 @@ def test_no_text_becomes_markup(trial: Trial) -> None:
     assert "<script>alert(1)</script>" in elements.words()
 
 
+@pytest.mark.threat("F4")
 def test_the_policy_lets_the_style_through_and_nothing_else(trial: Trial) -> None:
     elements = Elements(page_of(trial))
     (policy,) = [m["content"] for m in of("meta", elements) if m.get("http-equiv")]

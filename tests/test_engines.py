@@ -120,6 +120,7 @@ def need(other: str) -> None:
 # -- agreement -------------------------------------------------------------------------------------
 @pytest.mark.engines
 @others
+@pytest.mark.threat("D14")
 def test_boundary_cases_agree(other: str) -> None:
     need(other)
     differ = []
@@ -144,6 +145,7 @@ def test_the_sample_of_cases_meets_every_criterion() -> None:
 @pytest.mark.engines
 @others
 @pytest.mark.parametrize("path", STORIES, ids=lambda p: p.parent.name)
+@pytest.mark.threat("D14")
 def test_examples_agree(path: Path, other: str) -> None:
     need(other)
     assert whole_engine(other).run(example_graph(path)) == example_readings(path)
@@ -154,6 +156,7 @@ def test_examples_agree(path: Path, other: str) -> None:
 @pytest.mark.parametrize(
     "path", [p for p in STORIES if "course" in p.parent.name], ids=lambda p: p.parent.name
 )
+@pytest.mark.threat("D14")
 def test_courses_agree(path: Path, other: str) -> None:
     need(other)
     assert course_readings(path, other) == course_readings(path, "pyshacl")
@@ -252,6 +255,7 @@ def test_a_consistent_processor_is_believed(engine: ShaclEngine) -> None:
     assert readings == Readings(Counter(), Counter([_RESULT]))
 
 
+@pytest.mark.threat("D2")
 def test_a_processor_that_reports_nothing_is_caught(engine: ShaclEngine) -> None:
     assert code_of(faked(engine, report(), report())) == "ENGINE004"
     assert code_of(faked(engine, report(_SEEN), report(_RESULT))) == "ENGINE004"
@@ -265,10 +269,12 @@ def test_an_exception_is_an_engine_error(engine: ShaclEngine) -> None:
     assert code_of(faked(engine, ZeroDivisionError("boom"), report(_SEEN))) == "ENGINE001"
 
 
+@pytest.mark.threat("D2")
 def test_a_graph_without_a_patient_is_no_pass(engine: ShaclEngine) -> None:
     assert code_of(engine) == "ENGINE004"
 
 
+@pytest.mark.threat("D1")
 def test_shapes_without_components_are_no_pass(engine: ShaclEngine, trial: Trial) -> None:
     """The SHACL standard lets a processor pass over what it does not know."""
     bare = PySHACL(
@@ -286,6 +292,7 @@ def test_shapes_without_components_are_no_pass(engine: ShaclEngine, trial: Trial
     assert caught.value.findings[0].code == "ENGINE004"
 
 
+@pytest.mark.threat("G2")
 def test_an_engine_error_is_the_patients_verdict(
     kb: KnowledgeBase, trial: Trial, engine: ShaclEngine
 ) -> None:

@@ -78,6 +78,7 @@ def verdicts(result: AssessmentSet) -> list[str]:
 
 
 @each
+@pytest.mark.threat("F7")
 def test_json(result: AssessmentSet) -> None:
     validator = Draft202012Validator(json.loads(SCHEMA.read_text("utf-8")))
     whole = json.loads(render_json(result))
@@ -90,6 +91,7 @@ def test_json(result: AssessmentSet) -> None:
 
 
 @each
+@pytest.mark.threat("C8")
 def test_shacl(result: AssessmentSet) -> None:
     turtle = Graph().parse(data=render_turtle(result, {}), format="turtle")
     # The context stands in the document: nothing is fetched.
@@ -115,6 +117,7 @@ def test_fhir(result: AssessmentSet) -> None:
 
 
 @each
+@pytest.mark.threat("F6")
 def test_junit(result: AssessmentSet) -> None:
     suites = list(junitparser.JUnitXml.fromstring(render_junit(result).encode("utf-8")))
     for assessment in result.assessments:
@@ -138,6 +141,7 @@ def test_markdown_and_workbook(result: AssessmentSet) -> None:
 
 
 @pytest.mark.java
+@pytest.mark.threat("F4")
 def test_pages(kb: KnowledgeBase, tmp_path: Path) -> None:
     for name in NAMES:
         page = render_html(judged(kb, name))

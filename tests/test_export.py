@@ -52,6 +52,7 @@ def plainly(data: Path, shapes: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("story", STORIES)
+@pytest.mark.threat("D14")
 def test_plain_pyshacl_says_the_same(
     story: str, shapes: dict[str, Path], tmp_path: Path, kb: KnowledgeBase
 ) -> None:
@@ -106,6 +107,7 @@ def written(seed: str, command: list[str]) -> bytes:
     ],
     ids=["refuted", "unproven", "prepare"],
 )
+@pytest.mark.threat("F8")
 def test_the_same_bytes_whatever_the_hash_seed(command: list[str]) -> None:
     assert written("1", command) == written("2", command)
 
@@ -128,6 +130,7 @@ def unportable(query: str, *, select: bool) -> list[str]:
 
 
 @pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.threat("A6")
 def test_components_stay_in_the_portable_subset(reading: str, trial: Trial) -> None:
     graph = Graph().parse(
         data_folder() / "shapes" / "components" / f"{reading}.ttl", format="turtle"

@@ -163,6 +163,7 @@ RECORDS = st.builds(
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(RECORDS, max_size=4, unique_by=lambda r: r.patient), st.integers(1, 8))
+@pytest.mark.threat("D16")
 def test_every_record_comes_back(
     tmp_path_factory: pytest.TempPathFactory, records: list[PatientRecord], rows: int
 ) -> None:
@@ -266,6 +267,7 @@ def test_row_groups_are_bounded_and_read_apart(tmp_path: Path) -> None:
     assert list(read_facts(path, row_groups=range(2, 5))) == [r for p in apart[2:5] for r in p]
 
 
+@pytest.mark.threat("B12")
 def test_reading_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "f.parquet"
     write_facts((patient(f"p{n}") for n in range(30)), path, rows=6)
@@ -282,6 +284,7 @@ def test_reading_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert read == [0], "nothing is read ahead of what is asked for"
 
 
+@pytest.mark.threat("B12")
 def test_writing_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waiting: list[int] = []
     flush = facts_table._Rows.flush
@@ -311,6 +314,7 @@ def test_the_same_bytes_twice(examples: list[PatientRecord], tmp_path: Path) -> 
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+@pytest.mark.threat("G3")
 def test_a_table_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing() -> Iterator[PatientRecord]:
         yield ANNA

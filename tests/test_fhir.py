@@ -172,6 +172,7 @@ def test_labels_are_what_the_record_calls_its_codes(anna: PatientRecord) -> None
     assert "http://hl7.org/fhir/sid/icd-10/C49.2" not in anna.labels
 
 
+@pytest.mark.threat("D16")
 def test_order_of_the_input_does_not_matter(anna: PatientRecord) -> None:
     bundle = json.loads((DATA / "record.json").read_text(encoding="utf-8"))
     random.Random(7).shuffle(bundle["entry"])
@@ -231,6 +232,7 @@ OBSERVATION = {
 
 
 @pytest.mark.parametrize(("status", "expected"), OBSERVATION.items())
+@pytest.mark.threat("E1")
 def test_observation_status(status: str, expected: str) -> None:
     fact = one(observation(status=status, valueQuantity={"value": 9}))
     assert short(fact.status) == expected
@@ -250,6 +252,7 @@ EVENT = {
 
 
 @pytest.mark.parametrize("status", EVENT)
+@pytest.mark.threat("E1")
 def test_procedure_and_administration_status(status: str) -> None:
     procedure = one(resource("Procedure", status=status, code=coded("86273004")))
     given = one(
@@ -281,6 +284,7 @@ def request(**rest: Any) -> Json:
 
 
 @pytest.mark.parametrize(("status", "expected"), REQUEST.items())
+@pytest.mark.threat("E1")
 def test_medication_request_status(status: str, expected: tuple[str, bool | None]) -> None:
     fact = one(request(status=status))
     assert (short(fact.status), fact.ongoing) == expected
@@ -305,6 +309,7 @@ def test_medication_request_intent(intent: str | None, expected: str) -> None:
     assert short(one(request(intent=intent)).status) == expected
 
 
+@pytest.mark.threat("E2")
 def test_what_is_not_to_be_given_is_not_given() -> None:
     forbidden = one(request(doNotPerform=True))
     assert (short(forbidden.status), forbidden.ongoing) == ("NotDone", None)
@@ -327,6 +332,7 @@ def test_what_is_not_to_be_given_is_not_given() -> None:
         ("not-taken", ("NotDone", None)),
     ],
 )
+@pytest.mark.threat("E1")
 def test_medication_statement_status(status: str, expected: tuple[str, bool | None]) -> None:
     fact = one(resource("MedicationStatement", status=status, medicationCodeableConcept=coded("1")))
     assert (short(fact.status), fact.ongoing) == expected
@@ -343,6 +349,7 @@ VERIFICATION = {
 
 
 @pytest.mark.parametrize(("status", "expected"), VERIFICATION.items())
+@pytest.mark.threat("E1")
 def test_condition_verification(status: str, expected: str) -> None:
     verified = coded(status, f"{THO}/condition-ver-status")
     fact = one(resource("Condition", code=coded("1"), verificationStatus=verified))
@@ -350,6 +357,7 @@ def test_condition_verification(status: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize("status", ["unconfirmed", "confirmed", "refuted", "entered-in-error"])
+@pytest.mark.threat("E1")
 def test_allergy_verification(status: str) -> None:
     verified = coded(status, f"{THO}/allergyintolerance-verification")
     fact = one(resource("AllergyIntolerance", code=coded("1"), verificationStatus=verified))
@@ -393,6 +401,7 @@ def test_allergy_clinical_status(status: str, ongoing: bool) -> None:
         ("health-unknown", "Suspected"),
     ],
 )
+@pytest.mark.threat("E1")
 def test_family_history_status(status: str, expected: str) -> None:
     fact = one(resource("FamilyMemberHistory", status=status, condition=[{"code": coded("1")}]))
     assert short(fact.status) == expected
@@ -439,6 +448,7 @@ def test_questionnaire_response_status(status: str, expected: str) -> None:
 
 @pytest.mark.parametrize("kind", ["Observation", "Procedure", "MedicationStatement", "Consent"])
 @pytest.mark.parametrize("status", [None, "Final", 7, ["final"]])
+@pytest.mark.threat("E1")
 def test_a_status_that_fhir_does_not_know_counts_as_possible_only(kind: str, status: Any) -> None:
     record = read(resource(kind, status=status, code=coded("1"), category=[coded("2")]))
     assert {short(f.status) for f in facts_of(record)} == {"Suspected"}
@@ -480,6 +490,7 @@ def test_condition_onset_that_is_not_a_date(onset: Json) -> None:
 
 
 @pytest.mark.parametrize("abatement", [{"abatementString": "gone"}, {"abatementAge": {"value": 3}}])
+@pytest.mark.threat("E2")
 def test_condition_that_ended_nobody_knows_when(abatement: Json) -> None:
     fact = one(resource("Condition", code=coded("1"), **abatement))
     assert (fact.end, fact.ongoing) == (None, False)
@@ -548,6 +559,7 @@ def test_comparator_is_kept(comparator: str) -> None:
     assert (fact.value, fact.comparator) == (5, comparator)
 
 
+@pytest.mark.threat("D9")
 def test_decimals_stay_exact() -> None:
     data = encode([ANNA, observation(valueQuantity={"value": 0})]).replace(
         b'"value": 0', b'"value": 8.90'
@@ -570,6 +582,7 @@ def test_coded_boolean_and_integer_values() -> None:
     assert one(observation(valueInteger=2)).value == 2
 
 
+@pytest.mark.threat("D5")
 def test_text_is_never_a_number() -> None:
     fact = one(observation(valueString="9.4 g/dL"))
     assert (fact.value, fact.value_text, fact.value_concepts) == (None, "9.4 g/dL", ())
@@ -590,6 +603,7 @@ def test_text_is_never_a_number() -> None:
         ({"valueInteger": 2, "valueString": "two"}, "DATA122"),
     ],
 )
+@pytest.mark.threat("E8")
 def test_a_value_that_cannot_be_read_is_unreadable_not_absent(value: Json, code: str) -> None:
     record = read(observation(**value))
     (fact,) = facts_of(record)
@@ -599,6 +613,7 @@ def test_a_value_that_cannot_be_read_is_unreadable_not_absent(value: Json, code:
 
 
 @pytest.mark.parametrize("digits", ["1" * 41, "1e500", "1E-500", "0." + "1" * 60])
+@pytest.mark.threat("B11", "D4")
 def test_an_outsized_number_is_no_number(digits: str) -> None:
     data = encode([ANNA, observation(valueQuantity={"value": 0})])
     (record,) = read_fhir(data.replace(b'"value": 0', b'"value": ' + digits.encode()), "x", TERMS)
@@ -607,6 +622,7 @@ def test_an_outsized_number_is_no_number(digits: str) -> None:
     assert fact.value_text
 
 
+@pytest.mark.threat("E2")
 def test_absent_value_stays_unknown() -> None:
     absent = coded("unsatisfactory", ABSENT)
     fact = one(observation(dataAbsentReason=absent))
@@ -1141,6 +1157,7 @@ UUID = "urn:uuid:6c9b1f2e-6d0f-4a53-9f3e-0d7f3c9f7b11"
         (SERVER + "Patient/anna", None, "Patient/anna"),
     ],
 )
+@pytest.mark.threat("E3")
 def test_reference_forms(url: str | None, observed_at: str | None, reference: str) -> None:
     result = observation(valueInteger=1, subject={"reference": reference})
     (record,) = read_fhir(bundle((url, ANNA), (observed_at, result)), "x", TERMS)
@@ -1148,6 +1165,7 @@ def test_reference_forms(url: str | None, observed_at: str | None, reference: st
     assert record.findings == ()
 
 
+@pytest.mark.threat("E3", "C5")
 def test_the_same_id_on_another_server_is_another_patient() -> None:
     here = observation(valueInteger=1)
     there = observation(valueInteger=2)
@@ -1185,6 +1203,7 @@ def test_an_id_that_two_servers_use_names_neither() -> None:
     }
 
 
+@pytest.mark.threat("E3")
 def test_an_id_contained_twice_names_neither() -> None:
     drugs = [medication(code=coded(code)) for code in ("1", "2")]
     given = request(
@@ -1208,6 +1227,7 @@ def test_a_contained_patient_is_a_patient_of_that_resource_alone() -> None:
     ]
 
 
+@pytest.mark.threat("E3")
 def test_dangling_references_are_told_and_nothing_is_fetched() -> None:
     record = read(
         resource(
@@ -1265,6 +1285,7 @@ BERT = {"resourceType": "Patient", "id": "bert", "gender": "male"}
         {"focus": [{"reference": "Patient/bert"}]},
     ],
 )
+@pytest.mark.threat("E3")
 def test_a_resource_of_two_patients_belongs_to_neither(element: Json) -> None:
     berts = resource("Condition", id="c", subject={"reference": "Patient/bert"}, code=coded("1"))
     mixed = observation(valueInteger=1, **element)
@@ -1305,6 +1326,7 @@ def test_no_patient_is_an_error(document: object) -> None:
 # -- versions --------------------------------------------------------------------------------
 
 
+@pytest.mark.threat("D16")
 def test_the_same_resource_twice_is_read_once() -> None:
     result = observation(valueInteger=1)
     assert one(result, dict(reversed(result.items()))).id == "Observation/x"
@@ -1371,6 +1393,7 @@ def test_what_the_bundle_deletes_is_not_used() -> None:
         {"contained": [medication(implicitRules="urn:rules")]},
     ],
 )
+@pytest.mark.threat("E2")
 def test_a_meaning_that_may_be_reversed_is_not_used(change: Json) -> None:
     record = read(observation(valueInteger=1, **change))
     assert facts_of(record) == []
@@ -1400,6 +1423,7 @@ def test_a_modified_entry_is_not_used() -> None:
         ("r5.json", "R5", ["reference-or-concept", "renamed", "renamed", "when"]),
     ],
 )
+@pytest.mark.threat("E8")
 def test_other_releases_of_fhir_are_told_apart_from_no_data(
     name: str, release: str, refused: list[str]
 ) -> None:
@@ -1412,6 +1436,7 @@ def test_other_releases_of_fhir_are_told_apart_from_no_data(
 
 
 @pytest.mark.parametrize("kind", ["", "observation", "OBSERVATION", 7, None])
+@pytest.mark.threat("E8")
 def test_a_resource_of_no_type_is_named(kind: Any) -> None:
     record = read(observation(resourceType=kind))
     assert [f.code for f in record.findings] == ["DATA110"]
@@ -1448,6 +1473,7 @@ def refused(data: bytes, **rest: Any) -> Finding:
 @pytest.mark.parametrize(
     ("first", "second"), [("final", "entered-in-error"), ("entered-in-error", "final")]
 )
+@pytest.mark.threat("E4")
 def test_a_key_given_twice_is_refused(first: str, second: str) -> None:
     twice = f'"status": "{first}", "status": "{second}"'.encode()
     found = refused(GOOD.replace(b'"status": "final"', twice))
@@ -1455,6 +1481,7 @@ def test_a_key_given_twice_is_refused(first: str, second: str) -> None:
 
 
 @pytest.mark.parametrize("constant", [b"NaN", b"Infinity", b"-Infinity"])
+@pytest.mark.threat("E7")
 def test_numbers_that_are_none_are_refused(constant: bytes) -> None:
     assert refused(GOOD.replace(b'"valueInteger": 1', b'"valueInteger": ' + constant)).code == (
         "DATA104"
@@ -1481,6 +1508,7 @@ def test_what_is_not_json_is_refused(data: bytes) -> None:
         (GOOD.decode().encode("utf-16"), 0),
     ],
 )
+@pytest.mark.threat("E6")
 def test_what_is_not_utf8_is_refused_with_its_place(data: bytes, byte: int) -> None:
     found = refused(data)
     assert (found.code, found.found) == ("DATA101", f"byte {byte} is not UTF-8")
@@ -1493,6 +1521,7 @@ def test_a_byte_order_mark_is_skipped_and_told() -> None:
 
 
 @pytest.mark.parametrize("text", [r"\ud800", r"\uDFFF", r"\u0000", r"x\udc00y"])
+@pytest.mark.threat("E6")
 def test_half_characters_are_refused(text: str) -> None:
     data = GOOD.replace(b'"718-7"', b'"' + text.encode() + b'"')
     found = refused(data)
@@ -1512,6 +1541,7 @@ def nested(depth: int) -> bytes:
     return GOOD.replace(b'"valueInteger": 1', b'"valueInteger": 1, "note": ' + inner)
 
 
+@pytest.mark.threat("B6")
 def test_nesting_is_limited() -> None:
     (record,) = read_fhir(nested(64), "x", TERMS)
     assert len(facts_of(record)) == 1
@@ -1519,6 +1549,7 @@ def test_nesting_is_limited() -> None:
         assert refused(nested(depth)).code == "DATA105"
 
 
+@pytest.mark.threat("B11")
 def test_size_is_limited() -> None:
     assert read_fhir(GOOD, "x", TERMS, limits=Limits(size=len(GOOD)))
     assert refused(GOOD, limits=Limits(size=len(GOOD) - 1)).code == "DATA107"
@@ -1555,6 +1586,7 @@ def test_one_resource_a_line(data: bytes) -> None:
     assert values(data) == ([1, 2], [])
 
 
+@pytest.mark.threat("E5")
 def test_other_line_separators_do_not_end_a_line() -> None:
     noted = observation(id="a", valueInteger=1, note=[{"text": "x\u2028y\u0085z\u2029"}])
     data = b"\n".join(
@@ -1576,6 +1608,7 @@ def test_other_line_separators_do_not_end_a_line() -> None:
     ],
 )
 @pytest.mark.parametrize("place", [0, 1, 3])
+@pytest.mark.threat("E5")
 def test_a_faulty_line_is_numbered_and_the_others_go_on(bad: bytes, code: str, place: int) -> None:
     data = b"\n".join([*RESULTS[:place], bad, *RESULTS[place:]]) + b"\n"
     if place == 0 and bad == b"garbage":
@@ -1590,6 +1623,7 @@ def test_two_faulty_lines_at_the_head() -> None:
     assert values(data) == ([1, 2], [("line 1", "DATA102"), ("line 2", "DATA102")])
 
 
+@pytest.mark.threat("E5")
 def test_a_faulty_line_does_not_make_every_patient_an_error() -> None:
     problems: list[Finding] = []
     data = b"\n".join([*RESULTS, b"{"]) + b"\n"
@@ -1599,6 +1633,7 @@ def test_a_faulty_line_does_not_make_every_patient_an_error() -> None:
     assert record.findings[0].where == "line 4"
 
 
+@pytest.mark.threat("E5")
 def test_a_last_line_that_is_cut_off_is_said_so() -> None:
     (record,) = read_fhir(b"\n".join(RESULTS)[:-5], "x", TERMS)
     assert [(f.where, f.found) for f in record.findings] == [
@@ -1607,6 +1642,7 @@ def test_a_last_line_that_is_cut_off_is_said_so() -> None:
     ]
 
 
+@pytest.mark.threat("B11")
 def test_a_long_line_is_refused_alone() -> None:
     limit = max(map(len, RESULTS))
     long = encode(observation(id="c", note=[{"text": "x" * limit}]))
@@ -1663,6 +1699,7 @@ def test_no_odd_value_anywhere_makes_it_crash() -> None:
     assert survived > 1000
 
 
+@pytest.mark.threat("C7", "C8")
 def test_hostile_ids_give_names_that_are_iris() -> None:
     hostile = {**ANNA, "id": 'p1> a <urn:x>\n\x1b[31m"'}
     result = observation(valueInteger=1, subject={"reference": "Patient/" + hostile["id"]})
@@ -1672,6 +1709,7 @@ def test_hostile_ids_give_names_that_are_iris() -> None:
     assert [f.value for f in facts_of(record) if f.value] == [1]
 
 
+@pytest.mark.threat("F2")
 def test_findings_hold_no_patient_data() -> None:
     canary = "CANARY"
     body = observation(

@@ -263,6 +263,7 @@ def test_shared_resources_reach_the_patients_that_refer_to_them(tmp_path: Path) 
         assert [f.concepts for f in facts_of(record)] == [(f"{rxnorm}/3639",)]
 
 
+@pytest.mark.threat("E3")
 def test_a_reference_to_another_patient_is_an_error_of_both(tmp_path: Path) -> None:
     """E3: in a data set as in a Bundle."""
     diagnosis = made("Condition", id="c", code=coded("1"))
@@ -300,6 +301,7 @@ def test_a_bulk_deletion_is_applied(tmp_path: Path) -> None:
         ("urn:uuid:7", "Patient/anna"),
     ],
 )
+@pytest.mark.threat("E3")
 def test_reference_forms_between_lines(patient_url: str | None, reference: str) -> None:
     """E3: what one line says of a patient in another line."""
     person = bundle("collection", entry(ANNA, fullUrl=patient_url)) if patient_url else encode(ANNA)
@@ -327,6 +329,7 @@ def test_the_same_id_on_two_servers_is_two_patients_in_lines_too() -> None:
 # -- truncated, faulty, hostile ------------------------------------------------------------------
 
 
+@pytest.mark.threat("E5")
 def test_e5_a_file_that_is_cut_off_is_said_to_be(tmp_path: Path) -> None:
     folder = export(tmp_path / "x", ANNA, MEASURED, observation(id="b", valueInteger=2))
     cut = folder / "Observation.000.ndjson"
@@ -339,6 +342,7 @@ def test_e5_a_file_that_is_cut_off_is_said_to_be(tmp_path: Path) -> None:
     assert {f.severity for f in record.findings} == {"warning"}
 
 
+@pytest.mark.threat("E5")
 def test_e5_a_packed_file_that_is_cut_off_is_said_to_be(tmp_path: Path) -> None:
     bodies = [of(ANNA, id=f"o{n}", valueInteger=n) for n in range(300)]
     folder = export(tmp_path / "x", ANNA, *bodies, packed=True)
@@ -354,6 +358,7 @@ def test_e5_a_packed_file_that_is_cut_off_is_said_to_be(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\u0085", "\x0b", "\x0c"])
+@pytest.mark.threat("E5")
 def test_e5_other_separators_in_texts_are_no_line_ends(separator: str, tmp_path: Path) -> None:
     body = observation(id="a", valueInteger=1, note=[{"text": f"a{separator}b"}])
     text = json.dumps(body, ensure_ascii=False)
@@ -364,6 +369,7 @@ def test_e5_other_separators_in_texts_are_no_line_ends(separator: str, tmp_path:
     assert (numbers(record), problems) == ([1], [])
 
 
+@pytest.mark.threat("E5")
 def test_e5_a_byte_order_mark_is_skipped_and_told(tmp_path: Path) -> None:
     (tmp_path / "all.ndjson").write_bytes(b"\xef\xbb\xbf" + lines(ANNA, MEASURED))
     ((record,), problems) = sources(tmp_path)
@@ -388,6 +394,7 @@ BAD_LINES = {
 
 
 @pytest.mark.parametrize("row", BAD_LINES)
+@pytest.mark.threat("E4", "E5", "E6", "E7", "E8")
 def test_a_bad_line_is_numbered_and_the_others_go_on(row: str, tmp_path: Path) -> None:
     """E4 to E8: one line each, in the middle of a file."""
     bad, code = BAD_LINES[row]
@@ -399,6 +406,7 @@ def test_a_bad_line_is_numbered_and_the_others_go_on(row: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("first", ["final", "entered-in-error"])
+@pytest.mark.threat("E4")
 def test_e4_a_key_given_twice_is_refused_in_either_order(first: str) -> None:
     second = {"final": "entered-in-error", "entered-in-error": "final"}[first]
     text = (
@@ -411,6 +419,7 @@ def test_e4_a_key_given_twice_is_refused_in_either_order(first: str) -> None:
     assert codes(caught.value.findings) == ["DATA103"]
 
 
+@pytest.mark.threat("E6")
 def test_e6_bidirectional_marks_come_through_as_text() -> None:
     record = read(observation(valueString="\u202egnp.exe", id="a"))
     assert [f.value_text for f in facts_of(record)] == ["\u202egnp.exe"]
@@ -424,6 +433,7 @@ E8_SHAPES = {
 
 
 @pytest.mark.parametrize("release", E8_SHAPES)
+@pytest.mark.threat("E8")
 def test_e8_another_release_is_told_apart_from_no_data(release: str) -> None:
     record = read(E8_SHAPES[release])
     assert facts_of(record) == []
@@ -433,12 +443,14 @@ def test_e8_another_release_is_told_apart_from_no_data(release: str) -> None:
     assert "DATA112" not in codes(read().findings)
 
 
+@pytest.mark.threat("E2")
 def test_e2_an_unknown_modifier_means_not_used() -> None:
     for place in ({"modifierExtension": [{"url": "urn:x"}]}, {"implicitRules": "urn:x"}):
         record = read({**MEASURED, **place})
         assert (numbers(record), codes(record.findings)) == ([], ["DATA120"])
 
 
+@pytest.mark.threat("E2")
 def test_e2_an_absent_value_is_unknown_and_no_number() -> None:
     absent = observation(dataAbsentReason=coded("unknown"), valueInteger=4)
     assert [f.value for f in facts_of(read(absent))] == [None]
@@ -513,6 +525,7 @@ def resources_in(path: Path) -> list[Json]:
 
 
 @pytest.mark.parametrize("story", ["fhir-eligible", "fhir-anaemic"])
+@pytest.mark.threat("D16")
 def test_bundle_lines_folder_and_graph_are_judged_alike(
     story: str, tmp_path: Path, kb: KnowledgeBase, trial: Trial, engine: ShaclEngine
 ) -> None:
@@ -591,6 +604,7 @@ def contained(body: Json) -> Json:
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(people(), st.randoms(use_true_random=False))
+@pytest.mark.threat("D16", "C6")
 def test_form_and_order_do_not_matter(bodies: list[Json], chance: random.Random) -> None:
     expected = content(read_fhir(encode(bodies), "x", TERMS))
     shuffled = [*bodies]
@@ -649,6 +663,7 @@ print(seen, facts, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.threat("B12")
 def test_memory_does_not_grow_with_the_number_of_patients() -> None:
     """Eight times the patients, 30 MB of lines and more: no more memory than the page cache."""
     peaks = {}

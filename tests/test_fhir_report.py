@@ -168,6 +168,7 @@ def test_equal_reports_are_two_entries() -> None:
 
 @settings(often, max_examples=30)
 @given(ANYTHING)
+@pytest.mark.threat("C8")
 def test_any_assessment_is_valid(result: AssessmentSet) -> None:
     text = render_fhir(result)
     assert harmless(text)

@@ -128,6 +128,7 @@ def test_a_whole_list_is_a_completeness_statement(
         ("?", "Suspected"),
     ],
 )
+@pytest.mark.threat("E1")
 def test_e1_list_status(status: str, expected: str, read: Read) -> None:
     (fact,) = of(read(PROBLEM, kept(coded("11450-4", LOINC), status=status)), "List/")
     assert short(fact.status) == expected
@@ -212,6 +213,7 @@ REPORT_STATUS = {
 
 
 @pytest.mark.parametrize("status", REPORT_STATUS)
+@pytest.mark.threat("E1")
 def test_e1_report_status(status: str, read: Read, ontology: Terminology) -> None:
     """What it concludes counts as it does, and only a report that counts confirms a diagnosis."""
     (conclusion,) = of(read(TISSUE, report(status=status)), "DiagnosticReport/")
@@ -296,6 +298,7 @@ def test_a_result_of_another_patient_inside_a_report_is_an_error(read: Read) -> 
         ("entered-in-error", False),
     ],
 )
+@pytest.mark.threat("E1")
 def test_e1_specimen_status(status: str, used: bool, read: Read) -> None:
     result = observation(id="a", valueInteger=1, specimen={"reference": "Specimen/s"})
     (fact,) = of(read({**TISSUE, "status": status}, result), "Observation/")
@@ -312,6 +315,7 @@ def test_e1_specimen_status(status: str, used: bool, read: Read) -> None:
         ("unknown", True),
     ],
 )
+@pytest.mark.threat("E1")
 def test_e1_imaging_study_status(status: str, used: bool, read: Read) -> None:
     dicom = "http://dicom.nema.org/resources/ontology/DCM"
     study = made("ImagingStudy", id="i", status=status, modality=[{"system": dicom, "code": "MR"}])
@@ -323,6 +327,7 @@ def test_e1_imaging_study_status(status: str, used: bool, read: Read) -> None:
 @pytest.mark.parametrize(
     ("status", "used"), [("active", True), ("inactive", True), ("entered-in-error", False)]
 )
+@pytest.mark.threat("E1")
 def test_e1_medication_status(status: str, used: bool, read: Read) -> None:
     drug = {
         "resourceType": "Medication",
@@ -353,6 +358,7 @@ def test_e1_medication_status(status: str, used: bool, read: Read) -> None:
         "withdrawn",
     ],
 )
+@pytest.mark.threat("E1")
 def test_e1_whatever_became_of_a_study_it_is_the_study(status: str, read: Read) -> None:
     study = {
         "resourceType": "ResearchStudy",
@@ -391,6 +397,7 @@ def test_that_no_allergy_is_known_is_true_of_the_day_it_was_said(
 
 
 @pytest.mark.parametrize(("active", "used"), [(True, True), (None, True), (False, False)])
+@pytest.mark.threat("E1")
 def test_e1_a_body_structure_gives_the_site(active: bool | None, used: bool, read: Read) -> None:
     """And it says which tumour: the one of the Condition it is tied to."""
     structure = made(
@@ -483,6 +490,7 @@ def the_event(record: PatientRecord) -> Fact:
     ("actuality", "expected"),
     [("actual", "Confirmed"), ("potential", "NotDone"), (None, "Suspected"), ("?", "Suspected")],
 )
+@pytest.mark.threat("E1")
 def test_e1_adverse_event_actuality(actuality: str | None, expected: str, read: Read) -> None:
     assert short(the_event(read(event(actuality=actuality))).status) == expected
 
@@ -573,6 +581,7 @@ def test_two_suspects_assessed_differently_say_nothing_of_one(read: Read) -> Non
         ("unknown", None, set()),
     ],
 )
+@pytest.mark.threat("E1")
 def test_e1_adverse_event_outcome(
     outcome: str, ongoing: bool | None, recovery: set[str], read: Read, ontology: Terminology
 ) -> None:
@@ -809,6 +818,7 @@ def test_a_dose_that_is_no_number_of_a_volume_is_unreadable(read: Read) -> None:
         ("entered-in-error", False),
     ],
 )
+@pytest.mark.threat("E1")
 def test_e1_care_team_status(status: str, named: bool, read: Read) -> None:
     team = made("CareTeam", id="t", status=status, name="sarcoma board")
     asked = {"coding": [{"system": "https://w3id.org/sarc-kb/trial/NCT05602415", "code": "I08a"}]}

@@ -95,6 +95,7 @@ def test_every_kind_of_rule_is_told_in_every_form() -> None:
 
 
 @pytest.mark.parametrize(("story", "told"), PAIRS, ids=lambda name: name)
+@pytest.mark.threat("D16")
 def test_criteria_agree(story: str, told: str, judged: Judge) -> None:
     one, other = judged(story), judged(told)
     assert other.verdict is one.verdict
@@ -102,6 +103,7 @@ def test_criteria_agree(story: str, told: str, judged: Judge) -> None:
 
 
 @pytest.mark.parametrize(("story", "told"), PAIRS, ids=lambda name: name)
+@pytest.mark.threat("D16")
 def test_clauses_agree(story: str, told: str, judged: Judge) -> None:
     one, other = clauses(judged(story)), clauses(judged(told))
     assert list(other) == list(one)

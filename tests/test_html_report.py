@@ -195,6 +195,7 @@ def test_a_timeline_by_hand() -> None:
 # -- what it is made of ----------------------------------------------------------------------------
 @settings(often, max_examples=30)
 @given(ANYTHING)
+@pytest.mark.threat("F3", "F4")
 def test_no_text_becomes_markup(result: AssessmentSet) -> None:
     text = render_html(result)
     assert harmless(text)
@@ -215,6 +216,7 @@ def test_no_text_becomes_markup(result: AssessmentSet) -> None:
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.threat("F4")
 def test_a_hostile_record_stays_text() -> None:
     hostile = "<script>alert(1)</script>\" onload='x' <img src=https://example.org/x.png>&amp;"
     told = replace(

@@ -14,8 +14,9 @@ import pytest
 from sarc_kb.assessment import Assessment, ClauseResult, Outcome, Verdict
 from sarc_kb.engines.shacl_engine import ShaclEngine
 from sarc_kb.facts import Fact, PatientRecord
+from sarc_kb.judging import stand
 from sarc_kb.kb import KnowledgeBase
-from sarc_kb.namespaces import SARC
+from sarc_kb.namespaces import SARC, local_name
 from sarc_kb.rules import Trial
 from sarc_kb.sources.read import read_sources
 
@@ -40,6 +41,7 @@ def outcomes(assessment: Assessment) -> dict[str, Outcome]:
     }
 
 
+@pytest.mark.threat("D3")
 def test_losing_a_fact_clears_nobody_unsaid(
     kb: KnowledgeBase, trial: Trial, engine: ShaclEngine, records: list[PatientRecord]
 ) -> None:
@@ -62,6 +64,7 @@ def test_losing_a_fact_clears_nobody_unsaid(
     assert tried > 1000
 
 
+@pytest.mark.threat("D3")
 def test_losing_a_fact_with_nothing_to_rest_on_clears_nobody(
     kb: KnowledgeBase, trial: Trial, engine: ShaclEngine, records: list[PatientRecord]
 ) -> None:
@@ -84,6 +87,49 @@ def test_losing_a_fact_with_nothing_to_rest_on_clears_nobody(
                     )
 
 
+FIELDS: dict[str, dict[str, object]] = {
+    "concept": {"concepts": ()},
+    "value": {"value": None},
+    "unit": {"unit": None},
+    "coded value": {"value_concepts": ()},
+    "date": {"start": None, "end": None},
+    "kind": {"kind": None},
+    "axes": {"axes": ()},
+    "tumour": {"tumour": None},
+    "ongoing": {"ongoing": None},
+}
+
+
+@pytest.mark.threat("D3")
+def test_an_empty_field_clears_nobody_unsaid(
+    kb: KnowledgeBase, trial: Trial, engine: ShaclEngine, records: list[PatientRecord]
+) -> None:
+    """As for whole facts. A comparator or a status is not emptied: without it the fact says
+    something else."""
+    pick = random.Random(6)
+    tried = 0
+    for record in records:
+        if record.entry is None or not record.facts:
+            continue
+        before = stand(kb, record, trial).clauses
+        chosen = {pick.randrange(len(record.facts))}
+        # And what decides, where something fails.
+        chosen |= {n for n, f in enumerate(record.facts) if f.source == "Observation/hb-2"}
+        for number, (field, emptied) in ((n, e) for n in chosen for e in FIELDS.items()):
+            fact = replace(record.facts[number], **emptied)
+            if fact == record.facts[number]:
+                continue
+            tried += 1
+            facts = (*record.facts[:number], fact, *record.facts[number + 1 :])
+            less = replace(record, facts=facts)
+            for iri, now in stand(kb, less, trial).clauses.items():
+                if now is Outcome.PASS and before[iri] is not Outcome.PASS:
+                    told = by_clause(kb.assess_record(less, trial, engine))[local_name(iri)]
+                    assert told.evidence or told.rests_on, (record.label, iri, field)
+    assert tried > 100
+
+
+@pytest.mark.threat("D16")
 def test_the_order_of_facts_never_matters(
     kb: KnowledgeBase, trial: Trial, engine: ShaclEngine, records: list[PatientRecord]
 ) -> None:
@@ -133,6 +179,7 @@ def in_unit_system(kb: KnowledgeBase, record: PatientRecord, rank: int) -> Patie
 
 
 @pytest.mark.parametrize("rank", [0, 1, 2])
+@pytest.mark.threat("D8")
 def test_a_unit_is_only_a_way_of_writing(
     rank: int, kb: KnowledgeBase, trial: Trial, engine: ShaclEngine, records: list[PatientRecord]
 ) -> None:
@@ -168,6 +215,7 @@ def test_the_deciding_facts_decide(
             )
 
 
+@pytest.mark.threat("D3")
 def test_an_empty_record_passes_nothing(
     kb: KnowledgeBase, trial: Trial, engine: ShaclEngine
 ) -> None:

@@ -221,6 +221,7 @@ def test_what_the_tables_say(one) -> None:
 # -- E9: faults of OMOP data, a test each ----------------------------------------------------
 
 
+@pytest.mark.threat("E9")
 def test_e9_concept_0_is_not_known_and_breaks_completeness(one, clause) -> None:
     """E9 concept_id 0."""
     row = condition(condition_concept_id=0, condition_source_value="L-4711")
@@ -232,6 +233,7 @@ def test_e9_concept_0_is_not_known_and_breaks_completeness(one, clause) -> None:
     assert clause(one(), "E13", complete=("conditions",)).outcome is Outcome.PASS
 
 
+@pytest.mark.threat("E9")
 def test_e9_concept_0_with_a_source_concept_is_read(one) -> None:
     """E9 concept_id 0."""
     row = hb(measurement_concept_id=0, measurement_source_concept_id=2_000_000_001)
@@ -243,6 +245,7 @@ def test_e9_concept_0_with_a_source_concept_is_read(one) -> None:
 @pytest.mark.parametrize(
     "fault", [{"standard_concept": ""}, {"standard_concept": "C"}, {"invalid_reason": "D"}]
 )
+@pytest.mark.threat("E9")
 def test_e9_non_standard_or_deprecated_concept_is_possible_only(fault, one, clause) -> None:
     """E9 non-standard or deprecated concept."""
     row = hb(value_as_number=8.6)
@@ -254,6 +257,7 @@ def test_e9_non_standard_or_deprecated_concept_is_possible_only(fault, one, clau
     assert clause(record, "I07a").outcome is Outcome.UNDETERMINED
 
 
+@pytest.mark.threat("E9")
 def test_e9_a_readable_source_concept_stands_for_a_deprecated_one(one) -> None:
     """E9 non-standard or deprecated concept."""
     row = hb(measurement_source_concept_id=77)
@@ -265,6 +269,7 @@ def test_e9_a_readable_source_concept_stands_for_a_deprecated_one(one) -> None:
 
 
 @pytest.mark.parametrize("unit", ["", 0])
+@pytest.mark.threat("E9")
 def test_e9_no_unit_concept(unit, one, clause) -> None:
     """E9 unit_concept_id null: the unit as written counts, else there is none."""
     bare = one(measurement=[hb(unit_concept_id=unit)])
@@ -286,6 +291,7 @@ def test_e9_no_unit_concept(unit, one, clause) -> None:
         (9999, 9, Outcome.UNDETERMINED),  # no operator of the CDM
     ],
 )
+@pytest.mark.threat("E9")
 def test_e9_operator(operator: int, value: int, outcome: Outcome, one, clause) -> None:
     """E9 operator `<`."""
     record = one(measurement=[hb(operator_concept_id=operator, value_as_number=value)])
@@ -293,6 +299,7 @@ def test_e9_operator(operator: int, value: int, outcome: Outcome, one, clause) -
     assert ("DATA228" in codes(record)) == (operator == 9999)
 
 
+@pytest.mark.threat("E9")
 def test_e9_without_observation_period_nobody_vouches(one, clause) -> None:
     """E9 person without observation_period."""
     record = one(observation_period=[{"person_id": 2, "observation_period_start_date": ""}])
@@ -328,6 +335,7 @@ def test_the_sites_word_holds_within_the_observation_period(periods, outcome, on
 
 
 @pytest.mark.parametrize("date", ["2024-02-22", "1960-05-16"])
+@pytest.mark.threat("E9")
 def test_e9_outside_of_life_is_possible_only(date: str, one, clause) -> None:
     """E9 death before measurement."""
     row = hb(measurement_date=date, value_as_number=8.6)
@@ -338,6 +346,7 @@ def test_e9_outside_of_life_is_possible_only(date: str, one, clause) -> None:
     assert "DATA224" not in codes(alive)
 
 
+@pytest.mark.threat("E9")
 def test_e9_duplicate_person_is_not_merged(kb, trial, engine, read) -> None:
     """E9 duplicate person_id."""
     tables = cdm()
@@ -350,6 +359,7 @@ def test_e9_duplicate_person_is_not_merged(kb, trial, engine, read) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.threat("E9")
 def test_e9_large_ids(form: str, kb: KnowledgeBase, trial: Trial, tmp_path: Path) -> None:
     """E9 ids > 2^31: they stay what they are, and may be asked for."""
     big = 2**53 + 1
@@ -361,6 +371,7 @@ def test_e9_large_ids(form: str, kb: KnowledgeBase, trial: Trial, tmp_path: Path
     assert fact(record, f"measurement/{big}").value == Decimal("12.6")
 
 
+@pytest.mark.threat("E9")
 def test_e9_columns_in_another_order_or_case(read, tmp_path: Path) -> None:
     """E9 columns by name."""
     tables = cdm(measurement=[hb()])
@@ -376,6 +387,7 @@ def test_e9_columns_in_another_order_or_case(read, tmp_path: Path) -> None:
     assert "DATA205" not in {f.code for f in problems}
 
 
+@pytest.mark.threat("E9")
 def test_e9_names_of_files_in_another_case(kb, trial, read, tmp_path: Path) -> None:
     """E9 columns in another order or case; the tables' names too."""
     (expected,), _ = read(cdm(measurement=[hb()]))
@@ -398,6 +410,7 @@ def test_ids_that_a_tool_wrote_as_decimals(read) -> None:
 @pytest.mark.parametrize(
     "text", ["NaN", "inf", "-Infinity", "1e400", "9,5", "<5", "12 g/dL", "1_000", "0x10", "9" * 99]
 )
+@pytest.mark.threat("D4", "D5")
 def test_d4_d5_what_is_no_number_decides_nothing(text: str, one, clause) -> None:
     """D4, D5: NaN, infinities, outsized and ill-typed numbers, in values and in ranges."""
     record = one(measurement=[hb(value_as_number=text), hb(measurement_id=6, range_high=text)])
@@ -410,6 +423,7 @@ def test_d4_d5_what_is_no_number_decides_nothing(text: str, one, clause) -> None
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.threat("D4", "D5")
 def test_d4_nan_in_a_column_of_numbers(form, kb, trial, tmp_path: Path) -> None:
     tables = cdm(measurement=[hb(value_as_number="NaN"), hb(measurement_id=6)])
     with source_of(form, tables, tmp_path) as (source, schema):
@@ -422,6 +436,7 @@ def test_d4_nan_in_a_column_of_numbers(form, kb, trial, tmp_path: Path) -> None:
     st.decimals(allow_nan=False, allow_infinity=False, min_value=-1e6, max_value=1e6, places=4),
     st.sampled_from("fEg"),
 )
+@pytest.mark.threat("D9")
 def test_d9_a_number_is_kept_to_the_last_digit(terms: OmopTerms, number: Decimal, how: str) -> None:
     """D9: no float on the way."""
     text = {"f": f"{number:f}", "E": f"{number:E}", "g": f"{number:f}00"}[how]
@@ -1135,6 +1150,7 @@ def test_a_password_is_never_repeated(kb, trial) -> None:
     assert "s3cr3t" not in str(told)
 
 
+@pytest.mark.threat("A10")
 def test_nothing_outside_the_folder_is_read(kb, trial, read, tmp_path: Path) -> None:
     secret = tmp_path / "secret.csv"
     secret.write_text("person_id,death_date\n1,2020-01-01\n", encoding="utf-8")
@@ -1146,6 +1162,7 @@ def test_nothing_outside_the_folder_is_read(kb, trial, read, tmp_path: Path) -> 
     assert any(f.code == "DATA202" and f.found == "leads out of the folder" for f in problems)
 
 
+@pytest.mark.threat("A10")
 def test_a_view_of_a_database_reaches_no_file(kb, trial, tmp_path: Path) -> None:
     import duckdb
 
@@ -1174,6 +1191,7 @@ def test_names_of_folders_are_names(name: str, kb, trial, tmp_path: Path) -> Non
     assert fact(record, "measurement/5").value is not None
 
 
+@pytest.mark.threat("C7")
 def test_hostile_text_stays_text(one) -> None:
     """F5 and injection: what a cell holds is data, whatever it looks like."""
     hostile = '=HYPERLINK("x")\'; DROP TABLE person; --<b>\t'
@@ -1204,6 +1222,7 @@ def test_a_key_that_stands_twice(one) -> None:
     assert "DATA234" in codes(record)
 
 
+@pytest.mark.threat("G2")
 def test_a_failure_on_one_person_is_that_persons(kb, trial, engine, read, monkeypatch) -> None:
     def fails(rows: list[Row], *_: object) -> PatientRecord:
         if rows[0].person == "1":
@@ -1255,6 +1274,7 @@ def test_a_duckdb_file_is_only_read(tmp_path: Path) -> None:
 
 
 @given(st.permutations(range(9)))
+@pytest.mark.threat("D16")
 def test_the_order_of_rows_means_nothing(terms: OmopTerms, order: list[int]) -> None:
     rows = [
         Row("1", "person", concept="8507", year="1960"),
@@ -1287,6 +1307,7 @@ def test_no_row_stops_the_reader(terms: OmopTerms, drawn) -> None:
     assert record.label == "1"
 
 
+@pytest.mark.threat("B12")
 def test_memory_does_not_grow_with_the_number_of_persons(tmp_path: Path) -> None:
     """Peak memory of a process that reads persons one by one, at two sizes of the source."""
     import duckdb

@@ -128,6 +128,7 @@ def test_every_query_has_a_planted_fault() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(FAULTS))
+@pytest.mark.threat("B9")
 def test_the_query_finds_its_planted_fault(name: str, tmp_path: Path) -> None:
     turtle, expected = FAULTS[name]
     (tmp_path / "queries").mkdir()

@@ -106,6 +106,7 @@ def test_findings_about_the_run_are_told() -> None:
 
 @settings(often, max_examples=30)
 @given(ANYTHING)
+@pytest.mark.threat("F6")
 def test_junit_holds(result: AssessmentSet) -> None:
     text = render_junit(result)
     assert harmless(text)
@@ -145,6 +146,7 @@ def tokens(text: str) -> list[Token]:
         "[link](https://example.org)", "![image](x.png)", "a | b", "*a* _b_ `c`", "&amp; &#60;", "a\\", "+ x",
     ],
 )  # fmt: skip
+@pytest.mark.threat("F3", "F6")
 def test_text_stays_text(text: str) -> None:
     for around in ("{}", "- {}", "1. {}", "| a |\n| --- |\n| {} |"):
         found = tokens(around.format(escaped(text)))

@@ -29,6 +29,7 @@ def told(kb: KnowledgeBase, trial: Trial, count: int) -> Callable[[PatientRecord
     return lambda record, clause: outcomes[record.label][clause].word
 
 
+@pytest.mark.threat("D14")
 def test_a_few_hundred_by_hand(kb: KnowledgeBase, trial: Trial) -> None:
     records = generate(trial, kb.terms, SEED, 400)
     found = compare(records, told(kb, trial, 400))
@@ -39,6 +40,7 @@ def test_a_few_hundred_by_hand(kb: KnowledgeBase, trial: Trial) -> None:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ten thousand")
+@pytest.mark.threat("D14")
 def test_ten_thousand_by_hand(kb: KnowledgeBase, trial: Trial) -> None:
     records = generate(trial, kb.terms, SEED, 10_000)
     found = compare(records, told(kb, trial, 10_000))

@@ -134,6 +134,7 @@ def test_sha256sum_reads_the_seal(packed: Path, tmp_path: Path) -> None:
     subprocess.run(["sha256sum", "--check", "--strict", SEAL], cwd=tmp_path, check=True)
 
 
+@pytest.mark.threat("F8")
 def test_the_same_pack_at_every_run(packed: Path, tmp_path: Path) -> None:
     """Whatever the hash seed, the time zone, the folder, and how the input is named."""
     shutil.copy(RECORD, tmp_path / RECORD.name)
@@ -144,6 +145,7 @@ def test_the_same_pack_at_every_run(packed: Path, tmp_path: Path) -> None:
     assert (tmp_path / "again.zip").read_bytes() == packed.read_bytes()
 
 
+@pytest.mark.threat("F10")
 def test_the_command_of_the_manifest_makes_the_report(packed: Path, tmp_path: Path) -> None:
     """By hand, without `verify`: unpack, lay the input in its place, run the command."""
     with zipfile.ZipFile(packed) as archive:
@@ -163,6 +165,7 @@ def test_the_command_of_the_manifest_makes_the_report(packed: Path, tmp_path: Pa
     assert done.stdout == (tmp_path / "reports" / "assessments.json").read_bytes()
 
 
+@pytest.mark.threat("F10")
 def test_provenance_leads_from_every_report_to_what_it_rests_on(packed: Path) -> None:
     files = members(packed)
     document = json.loads(files[MANIFEST])
@@ -224,6 +227,7 @@ def test_verify_judges_by_the_rules_in_the_pack(
     assert members(archive)["inputs/1/patient.ttl"] == RECORD.read_bytes()
 
 
+@pytest.mark.threat("F10")
 def test_a_forged_report_differs_and_the_place_is_told_without_its_values(
     packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -307,6 +311,7 @@ def test_what_cannot_be_packed(
     assert not output.exists()
 
 
+@pytest.mark.threat("G3")
 def test_a_pack_appears_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,6 +328,7 @@ def test_a_pack_appears_whole_or_not_at_all(
 
 
 # -- changed archives ------------------------------------------------------------------------------
+@pytest.mark.threat("F10")
 def test_a_changed_byte_in_any_file_is_caught(packed: Path, tmp_path: Path) -> None:
     """Each file in turn, the archive's own checksums made right again."""
     files = members(packed)
@@ -335,6 +341,7 @@ def test_a_changed_byte_in_any_file_is_caught(packed: Path, tmp_path: Path) -> N
         assert refused(path) in ("PACK002", "PACK003"), name
 
 
+@pytest.mark.threat("F10")
 def test_a_changed_byte_of_the_archive_is_caught_by_its_own_checksums(
     packed: Path, tmp_path: Path
 ) -> None:
@@ -375,6 +382,7 @@ HOSTILE: dict[str, tuple[Write, str]] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.threat("A14")
 def test_a_hostile_archive_is_refused(name: str, packed: Path, tmp_path: Path) -> None:
     write, words = HOSTILE[name]
     path = tmp_path / "hostile.zip"
@@ -387,6 +395,7 @@ def test_a_hostile_archive_is_refused(name: str, packed: Path, tmp_path: Path) -
     assert sorted(p.name for p in tmp_path.iterdir()) == ["hostile.zip"]
 
 
+@pytest.mark.threat("A14")
 def test_one_name_twice_is_refused(packed: Path, tmp_path: Path) -> None:
     path = tmp_path / "twice.zip"
     shutil.copy(packed, path)
@@ -395,6 +404,7 @@ def test_one_name_twice_is_refused(packed: Path, tmp_path: Path) -> None:
     assert refused(path) == "PACK001"
 
 
+@pytest.mark.threat("A14", "B10")
 def test_files_that_overlap_are_refused(packed: Path, tmp_path: Path) -> None:
     """Many entries that share one large content: larger together than the archive."""
     path = tmp_path / "overlap.zip"
@@ -415,6 +425,7 @@ def test_files_that_overlap_are_refused(packed: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["../../evil", "/etc/evil", "rules/ontology/evil.ttl", "inputs/.."]
 )
+@pytest.mark.threat("A14")
 def test_an_input_that_would_be_laid_elsewhere_is_refused(
     name: str, packed: Path, tmp_path: Path
 ) -> None:
@@ -475,6 +486,7 @@ def names() -> Iterator[str]:
     yield from ("..", ".", "a b.ttl", "ä.ttl", "%2E", "a:b", "a\\b", "a\nb", "~x+y.json")
 
 
+@pytest.mark.threat("A13")
 def test_names_are_safe_and_stay_different() -> None:
     found = [safe_name(name) for name in names()]
     assert len(set(found)) == len(found)

@@ -220,6 +220,7 @@ EXPECTED = (
     [(TURTLE, "turtle"), (NTRIPLES, FORMATS[".nt"]), (JSONLD, "json-ld"), (XML, "xml")],
     ids=["turtle", "ntriples", "jsonld", "rdfxml"],
 )
+@pytest.mark.threat("D16")
 def test_every_format_gives_the_same_patient(text: str, fmt: str) -> None:
     (record,) = read(text, fmt)
     assert record.facts == EXPECTED
@@ -289,7 +290,7 @@ def facts(draw: st.DrawFn, number: int) -> Fact:
         status=maybe(st.sampled_from([str(SARC.Suspected), str(SARC.Refuted), "https://example.org/odd"])),
         axes=tuple(sorted((a, draw(st.sampled_from(TERMS))) for a in draw(st.sets(st.sampled_from(sorted(AXES)))))),
         tumour=maybe(st.sampled_from(["https://example.org/t1", "urn:example:t2"])),
-        source=draw(texts),
+        source=f"{draw(texts)}{number}",  # what is said twice from one place is read once
         performer=maybe(texts),
         basis=maybe(texts),
     )  # fmt: skip
@@ -345,6 +346,7 @@ def test_what_is_written_is_read_again_in_every_format(record: PatientRecord) ->
 
 @settings(max_examples=40, deadline=None)
 @given(patients(), st.randoms(use_true_random=False))
+@pytest.mark.threat("D16")
 def test_labels_of_blank_nodes_and_order_of_statements_say_nothing(
     record: PatientRecord, dice: random.Random
 ) -> None:
@@ -418,6 +420,7 @@ def contexts(target: str) -> list[object]:
 
 
 @pytest.mark.parametrize("place", range(12))
+@pytest.mark.threat("A1")
 def test_a1_a_context_elsewhere_is_refused_before_anything_is_fetched(
     place: int, canary: tuple[str, list[str]]
 ) -> None:
@@ -430,6 +433,7 @@ def test_a1_a_context_elsewhere_is_refused_before_anything_is_fetched(
 
 
 @pytest.mark.parametrize("place", range(12))
+@pytest.mark.threat("A2")
 def test_a2_a_context_in_a_file_is_refused(
     place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -440,6 +444,7 @@ def test_a2_a_context_in_a_file_is_refused(
         refusal(json.dumps(contexts(target)[place]), "json-ld")
 
 
+@pytest.mark.threat("A3", "A8")
 def test_a3_a8_imports_and_queries_in_a_patient_graph_reach_nothing(
     judge, canary: tuple[str, list[str]]
 ) -> None:
@@ -459,6 +464,7 @@ def test_a3_a8_imports_and_queries_in_a_patient_graph_reach_nothing(
     assert hits == []
 
 
+@pytest.mark.threat("A3", "A10")
 def test_a3_relative_names_and_bases_reach_nothing(canary: tuple[str, list[str]]) -> None:
     url, hits = canary
     assert read(f"@base <{url}> . <p> a <{SARC.Patient}> .")[0].patient == url + "p"
@@ -490,6 +496,7 @@ BODY = f'<rdf:RDF xmlns:rdf="{RDF}" xmlns:s="{SARC}"><s:Patient rdf:about="urn:p
 @pytest.mark.parametrize(
     "encoding", ["utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "iso-8859-1"]
 )
+@pytest.mark.threat("A12", "B1")
 def test_a12_b1_a_doctype_is_refused_in_every_encoding(
     encoding: str, canary: tuple[str, list[str]]
 ) -> None:
@@ -507,6 +514,31 @@ def test_a12_b1_a_doctype_is_refused_in_every_encoding(
     assert hits == []
 
 
+@pytest.mark.parametrize(
+    ("inside", "told"),
+    [
+        ("x\n" * 1_000_000, "a text of more than 64000 characters"),
+        ("<![CDATA[" + "x\n" * 1_000_000 + "]]>", "a text of more than 64000 characters"),
+        ("x<!-- -->" * 70_000, "a text of more than 64000 characters"),
+    ],
+)
+@pytest.mark.threat("B11")
+def test_b11_a_text_of_many_lines_is_refused_before_it_is_put_together(
+    inside: str, told: str
+) -> None:
+    """rdflib would take two minutes for the two megabytes."""
+    text = f'<rdf:RDF xmlns:rdf="{RDF}" xmlns:s="{SARC}"><s:Patient><s:identifier>{inside}</s:identifier></s:Patient></rdf:RDF>'
+    assert refusal(text, "xml") == told
+
+
+@pytest.mark.parametrize("kind", ["Literal", "literal", "other"])
+@pytest.mark.threat("B11")
+def test_b11_xml_as_a_text_is_refused(kind: str) -> None:
+    text = f'<r:RDF xmlns:r="{RDF}" xmlns:s="{SARC}"><s:Patient><s:identifier r:parseType="{kind}"><a/></s:identifier></s:Patient></r:RDF>'
+    assert refusal(text, "xml") == "XML as a text (rdf:parseType)"
+
+
+@pytest.mark.threat("B1")
 def test_b1_markup_inside_a_literal_is_not_expanded() -> None:
     markup = json.dumps(BOMB + "<r>&i;</r>")
     found, _ = fact(
@@ -517,6 +549,7 @@ def test_b1_markup_inside_a_literal_is_not_expanded() -> None:
 
 # -- B: exhausting the machine ---------------------------------------------------------------------
 @pytest.mark.parametrize("depth", [5_000, 100_000])
+@pytest.mark.threat("B6")
 def test_b6_deep_nesting_is_refused(depth: int) -> None:
     patient = f"<urn:p> a <{SARC.Patient}> ; <{SARC.fact}> "
     assert (
@@ -528,6 +561,7 @@ def test_b6_deep_nesting_is_refused(depth: int) -> None:
     assert "nesting" in refusal('{"a":' * depth + "1" + "}" * depth, "json-ld")
 
 
+@pytest.mark.threat("B6")
 def test_b6_the_limit_on_depth_is_the_limit() -> None:
     nested: object = "x"
     for _ in range(MAX_DEPTH - 2):
@@ -538,6 +572,7 @@ def test_b6_the_limit_on_depth_is_the_limit() -> None:
     assert refusal(json.dumps(document), "json-ld") == f"nesting deeper than {MAX_DEPTH}"
 
 
+@pytest.mark.threat("B6")
 def test_b6_a_context_may_not_nest_without_end_either() -> None:
     definition: object = "urn:x"
     for _ in range(300):
@@ -545,6 +580,7 @@ def test_b6_a_context_may_not_nest_without_end_either() -> None:
     assert "nesting" in refusal(json.dumps({"@context": {"x": definition}, "@id": ANNA}), "json-ld")
 
 
+@pytest.mark.threat("B11")
 def test_b11_a_number_has_at_most_forty_digits() -> None:
     for digits, value in ((MAX_DIGITS, Decimal("1" * MAX_DIGITS)), (MAX_DIGITS + 1, None)):
         for text in ("1" * digits, f'"{"1" * digits}"^^xsd:decimal', f'"{"1" * digits}"'):
@@ -555,6 +591,7 @@ def test_b11_a_number_has_at_most_forty_digits() -> None:
     assert fact("sarc:value 0." + "0" * (MAX_DIGITS - 1) + "1")[0].value is None
 
 
+@pytest.mark.threat("B11")
 def test_b11_a_text_has_at_most_so_many_characters() -> None:
     at, record = fact(f'sarc:basis "{"x" * MAX_LITERAL}"')
     assert at.basis == "x" * MAX_LITERAL
@@ -566,6 +603,7 @@ def test_b11_a_text_has_at_most_so_many_characters() -> None:
     assert "DATA008" in {f.code for f in record.findings}
 
 
+@pytest.mark.threat("B11")
 def test_b11_integers_of_thousands_of_digits_end_nothing() -> None:
     digits = "9" * 5000
     assert fact(f'sarc:concept sarc:ALT ; sarc:value "{digits}"^^xsd:integer')[0].value is None
@@ -587,6 +625,7 @@ def test_b11_integers_of_thousands_of_digits_end_nothing() -> None:
         "-1e-99999999999999999999999",
     ],
 )
+@pytest.mark.threat("B11")
 def test_b11_d4_outsized_exponents_are_no_numbers(text: str) -> None:
     document = f'{{"@context": "{CONTEXT}", "@id": "{ANNA}", "@type": "Patient", "fact": {{"concept": "ALT", "value": {text}}}}}'
     for found in (
@@ -598,6 +637,7 @@ def test_b11_d4_outsized_exponents_are_no_numbers(text: str) -> None:
         assert found.value_text is not None
 
 
+@pytest.mark.threat("B11")
 def test_b11_names_are_short(judge) -> None:
     (record,) = read(HEAD + f'ex:p a sarc:Patient ; sarc:identifier "{"n" * (MAX_LABEL + 1)}" .')
     assert record.label == "p"
@@ -620,6 +660,7 @@ UNMAPPED = WELL.replace("sarc:concept sarc:Haemoglobin", "sarc:concept ex:my-hae
         "sarc:concept rdfs:range sarc:Haemoglobin . ex:note a sarc:Axis .",
     ],
 )
+@pytest.mark.threat("C1", "C2")
 def test_c1_c2_a_patient_teaches_no_terms(schema: str, judge) -> None:
     """Two patients: what one says of terms frees neither."""
     first, second = judge(UNMAPPED + schema, UNMAPPED.replace("anna", "bert"))
@@ -639,12 +680,14 @@ def test_c1_c2_a_patient_teaches_no_terms(schema: str, judge) -> None:
         "trial:I01 a sarc:Policy . sarc:Haemoglobin sarc:plausibleMax 1 .",
     ],
 )  # fmt: skip
+@pytest.mark.threat("C3")
 def test_c3_a_patient_changes_no_rule(rules: str, judge) -> None:
     (assessment,) = judge(WELL.replace("9.4", "8.9") + rules)
     assert outcomes(assessment) == {"I01": Outcome.FAIL, "I02": Outcome.PASS, "E01": Outcome.PASS}
     assert "DATA005" in {f.code for f in assessment.data_findings}
 
 
+@pytest.mark.threat("C4")
 def test_c4_the_same_blank_node_in_two_files_is_two_nodes(
     tiny: KnowledgeBase, tmp_path: Path
 ) -> None:
@@ -670,6 +713,7 @@ def test_c4_the_same_blank_node_in_two_files_is_two_nodes(
         assert outcomes(bert)["I01"] is Outcome.FAIL, fmt
 
 
+@pytest.mark.threat("C5")
 def test_c5_two_records_under_one_iri_are_never_merged(judge) -> None:
     for assessment in judge(WELL, WELL.replace("9.4", "8.9"), WELL.replace("anna", "bert")):
         if assessment.patient == "bert":
@@ -680,6 +724,7 @@ def test_c5_two_records_under_one_iri_are_never_merged(judge) -> None:
             assert assessment.error.code == "DATA003"
 
 
+@pytest.mark.threat("C6")
 def test_c6_a_result_depends_on_the_patient_alone(judge) -> None:
     bodies = [
         WELL.replace("anna", n).replace("9.4", v)
@@ -700,6 +745,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.threat("C7", "C8")
 def test_c7_c8_a_hostile_name_breaks_no_report_and_adds_no_statement(
     name: str, tiny: KnowledgeBase, tmp_path: Path
 ) -> None:
@@ -720,6 +766,7 @@ def test_c7_c8_a_hostile_name_breaks_no_report_and_adds_no_statement(
     assert "\x1b" not in render_text(result, colour=False, width=100)
 
 
+@pytest.mark.threat("C8")
 def test_c7_a_bad_iri_is_told_and_made_one() -> None:
     (record,) = read(HEAD + '<https://example.org/a b> a sarc:Patient ; sarc:identifier "A" .')
     assert " " not in record.patient
@@ -760,6 +807,7 @@ def test_c7_a_bad_iri_is_told_and_made_one() -> None:
     ],
 )
 @pytest.mark.parametrize("datatype", ["string", "decimal", "double", "integer", "float"])
+@pytest.mark.threat("D4", "D5")
 def test_d4_d5_what_is_no_number_is_never_read_as_one(text: str, datatype: str) -> None:
     found, _ = fact(
         f'sarc:concept sarc:Haemoglobin ; sarc:value {json.dumps(text, ensure_ascii=False)}^^xsd:{datatype} ; sarc:unit "g/dL"'
@@ -783,6 +831,7 @@ def test_d4_d5_what_is_no_number_is_never_read_as_one(text: str, datatype: str) 
         "8.9 , 9.4",
     ],
 )
+@pytest.mark.threat("D4", "D5")
 def test_d4_d5_such_a_value_leaves_the_rule_open(value: str, judge) -> None:
     (assessment,) = judge(WELL.replace("9.4", value))
     assert outcomes(assessment)["I01"] is Outcome.UNDETERMINED
@@ -802,6 +851,7 @@ def test_d4_d5_such_a_value_leaves_the_rule_open(value: str, judge) -> None:
         ("009", "9"),
     ],
 )
+@pytest.mark.threat("D5")
 def test_d5_what_is_a_number_is_read_exactly(text: str, number: str) -> None:
     assert fact(f'sarc:value "{text}"')[0].value == Decimal(number)
 
@@ -835,6 +885,7 @@ def test_d5_what_is_a_number_is_read_exactly(text: str, number: str) -> None:
         "",
     ],
 )
+@pytest.mark.threat("D6")
 def test_d6_what_is_no_date_is_not_known(text: str) -> None:
     for datatype in ("date", "dateTime", "gYear", "string"):
         found, record = fact(f'sarc:concept sarc:ALT ; sarc:date "{text}"^^xsd:{datatype}')
@@ -842,6 +893,7 @@ def test_d6_what_is_no_date_is_not_known(text: str) -> None:
         assert [f.code for f in record.findings] == ["DATA009"]
 
 
+@pytest.mark.threat("D6")
 def test_d6_partial_dates_and_zones_are_kept_as_written() -> None:
     for text in (
         "2024",
@@ -860,6 +912,7 @@ def test_d6_partial_dates_and_zones_are_kept_as_written() -> None:
     )
 
 
+@pytest.mark.threat("D6")
 def test_d6_the_day_written_decides_whatever_the_zone(judge) -> None:
     for zone in ("+14:00", "-12:00", "Z", ""):
         inside = WELL.replace(
@@ -876,6 +929,7 @@ def test_d6_the_day_written_decides_whatever_the_zone(judge) -> None:
     ("written", "passes"),
     [("9.0", True), ("9", True), ("8.999999999999999999999999999999999999999", False), ("9.000000000000000000000000000000000000000", True), ("8.99999999999999999", False)],
 )  # fmt: skip
+@pytest.mark.threat("D9")
 def test_d9_a_limit_is_compared_to_the_last_digit(
     written: str, passes: bool, tiny: KnowledgeBase, tmp_path: Path
 ) -> None:
@@ -891,6 +945,7 @@ def test_d9_a_limit_is_compared_to_the_last_digit(
         assert outcomes(assessment)["I01"] is (Outcome.PASS if passes else Outcome.FAIL)
 
 
+@pytest.mark.threat("D9")
 def test_d9_a_decimal_of_json_keeps_its_digits() -> None:
     for number in ("1.50", "0.1234567890123456789012345", "9.4e-1"):
         for value in (
@@ -919,6 +974,7 @@ def test_d9_a_decimal_of_json_keeps_its_digits() -> None:
         5,
     ],
 )
+@pytest.mark.threat("D15")
 def test_d_a_status_of_json_ld_that_cannot_be_read_is_not_lost(
     status: object, tiny: KnowledgeBase, tmp_path: Path
 ) -> None:
@@ -930,6 +986,7 @@ def test_d_a_status_of_json_ld_that_cannot_be_read_is_not_lost(
     assert {f.severity for f in assessment.data_findings} >= {"warning"}
 
 
+@pytest.mark.threat("D15")
 def test_d_a_key_of_json_ld_without_a_term_is_told() -> None:
     document = {
         "@context": {"fact": str(SARC.fact), "Patient": str(SARC.Patient)},
@@ -942,7 +999,44 @@ def test_d_a_key_of_json_ld_without_a_term_is_told() -> None:
     assert [f.code for f in record.findings] == ["DATA005"]
 
 
+@pytest.mark.parametrize(
+    ("top", "inner", "told"),
+    [
+        (None, {}, "a context of null"),
+        ([CONTEXT, [None]], {}, "a context of null"),
+        (CONTEXT, {"@context": None}, "a context of null"),
+        ({"x": {"@id": "urn:x", "@context": None}}, {}, "a context of null"),
+        ({"@vocab": None}, {}, "a context without a vocabulary"),
+        ({"@vocab": ""}, {}, "a context without a vocabulary"),
+        ({"status": None}, {}, "a term that stands for nothing"),
+        ({"status": {"@id": None}}, {}, "a term that stands for nothing"),
+        (False, {}, "a context that is no object"),
+        (CONTEXT, {"@status": "EnteredInError"}, "a key that begins with @ and is no keyword"),
+        ({"status": "@status"}, {}, "a key that begins with @ and is no keyword"),
+    ],
+)
+@pytest.mark.threat("D15")
+def test_d_a_context_of_json_ld_may_not_drop_keys(top: object, inner: dict, told: str) -> None:
+    """A processor passes over such keys without a word, and a cancelled fact would count."""
+    given = {"status": "EnteredInError", **inner}
+    document = {"@context": top, "@id": ANNA, str(SARC.fact): given}
+    assert refusal(json.dumps(document), "json-ld") == told
+
+
+@pytest.mark.parametrize("context", [{}, [], [{}], [[]], {"@version": 1.1}, {"@base": None}])
+@pytest.mark.threat("D15")
+def test_d_a_context_that_says_nothing_drops_nothing(context: object) -> None:
+    given = {"status": "EnteredInError"}
+    for document in (
+        {"@context": context, "@id": ANNA, str(SARC.fact): given},
+        {"@context": {"x": "urn:x"}, "@id": ANNA, str(SARC.fact): {"@context": context, **given}},
+    ):
+        (record,) = read(json.dumps(document), "json-ld")
+        assert [f.code for f in record.findings] == ["DATA005"]
+
+
 @pytest.mark.parametrize("base", [None, ""])
+@pytest.mark.threat("D15")
 def test_d_a_fact_of_json_ld_without_an_iri_is_not_lost(base: object) -> None:
     for name in ("x y", "x", "@x"):
         document = {
@@ -1016,6 +1110,7 @@ def test_ongoing_is_true_or_false_or_not_known(text: str) -> None:
 
 @pytest.mark.parametrize("name", ["concept", "valueConcept", "status", "bodySite"])
 @pytest.mark.parametrize("value", ['"Jane Doe"', "[]", '[ rdfs:label "Jane Doe" ]'])
+@pytest.mark.threat("D10")
 def test_a_text_where_a_term_belongs_is_unreadable_and_not_repeated(name: str, value: str) -> None:
     found, record = fact(f"sarc:{name} {value}")
     assert "(not a term)" in repr(found)
@@ -1032,6 +1127,7 @@ def test_facts_of_an_unreadable_kind_void_a_statement_of_completeness(judge) -> 
 
 # -- E: broken input -------------------------------------------------------------------------------
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.threat("E7")
 def test_e7_json_has_no_such_numbers(constant: str) -> None:
     assert constant in refusal(f'{{"@id": "urn:p", "urn:x": {constant}}}', "json-ld")
 
@@ -1043,6 +1139,7 @@ def test_e7_json_has_no_such_numbers(constant: str) -> None:
         '"status": "EnteredInError", "status": "Confirmed"',
     ],
 )
+@pytest.mark.threat("E4")
 def test_e4_a_key_twice_is_refused(pair: str) -> None:
     assert "twice" in refusal(f'{{"@context": "{CONTEXT}", "fact": {{{pair}}}}}', "json-ld")
 
@@ -1057,6 +1154,7 @@ def test_e4_a_key_twice_is_refused(pair: str) -> None:
         (b"@prefix", "turtle"), (b"<urn:a> <urn:b> 'x' 'y' .", "turtle"),
     ],
 )  # fmt: skip
+@pytest.mark.threat("E6")
 def test_e6_broken_bytes_are_refused_at_the_door(data: bytes, fmt: str) -> None:
     refusal(data, fmt)
 
@@ -1088,12 +1186,14 @@ def test_a_named_graph_is_refused_and_not_lost() -> None:
         ('<urn:a> <urn:CANARY line> "x"', "turtle"),
     ],
 )
+@pytest.mark.threat("F2")
 def test_f2_a_refusal_quotes_nothing(text: str, fmt: str) -> None:
     found = refusal(text, fmt)
     if "is not declared" not in found:
         assert "CANARY" not in found
 
 
+@pytest.mark.threat("F2")
 def test_f2_rdflib_stays_silent_and_is_left_as_it_was(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:

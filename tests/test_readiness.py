@@ -385,6 +385,7 @@ def test_csv_is_one_table_a_spreadsheet_can_sort(examples: Readiness) -> None:
         assert int(row["passes"]) + int(row["fails"]) == int(row["decided"])
 
 
+@pytest.mark.threat("F5")
 def test_no_cell_is_a_formula(hostile: Readiness) -> None:
     for text, separator in ((render_csv(hostile), ","), (render_sssom(hostile), "\t")):
         lines = [line for line in text.splitlines() if not line.startswith("#")]
@@ -394,6 +395,7 @@ def test_no_cell_is_a_formula(hostile: Readiness) -> None:
             assert not re.match(r"[=+\-@\t\r]", cell), cell
 
 
+@pytest.mark.threat("F3")
 def test_text_is_narrow_harmless_and_tells_what_to_do(
     examples: Readiness, hostile: Readiness
 ) -> None:
@@ -428,6 +430,7 @@ def test_the_same_bytes_in_any_order_of_codes(kb: KnowledgeBase, trial: Trial) -
         assert render(one) == render(two)
 
 
+@pytest.mark.threat("B12")
 def test_patients_are_streamed(kb: KnowledgeBase, trial: Trial) -> None:
     """What is kept does not grow with the number of patients."""
 

@@ -84,6 +84,7 @@ def test_the_source_is_the_one_received() -> None:
 
 
 @pytest.mark.parametrize("entry", named(ENTRIES))
+@pytest.mark.threat("E10")
 def test_passages_stand_in_the_source(entry: Node) -> None:
     passages = [str(p) for p in RULES.objects(entry, SARC.passage)]
     assert passages

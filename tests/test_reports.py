@@ -361,6 +361,7 @@ def test_json_of_a_course() -> None:
 
 
 # -- JSON ------------------------------------------------------------------------------------------
+@pytest.mark.threat("F7")
 def test_schema_describes_every_member_and_allows_no_other() -> None:
     Draft202012Validator.check_schema(VALIDATOR.schema)
     objects = 0
@@ -408,12 +409,14 @@ def test_schema_describes_every_member_and_allows_no_other() -> None:
         ("period", Period),
     ],
 )
+@pytest.mark.threat("F10")
 def test_schema_has_the_fields_of_the_assessment(definition: str, cls: type) -> None:
     assert list(VALIDATOR.schema["$defs"][definition]["properties"]) == [
         f.name for f in fields(cls)
     ]
 
 
+@pytest.mark.threat("F10")
 def test_json_by_hand() -> None:
     told = json.loads(render_json(STORY))
     assert list(told) == ["schema", "knowledge_base", "assessments", "run_findings"]
@@ -483,6 +486,7 @@ def test_json_lines_keep_what_concerns_the_run() -> None:
 
 @often
 @given(ANYTHING)
+@pytest.mark.threat("F7")
 def test_json_holds(result: AssessmentSet) -> None:
     text, lines = render_json(result), render_jsonl(result)
     VALIDATOR.validate(json.loads(text))
@@ -606,6 +610,7 @@ def test_terms_of_the_reports_are_defined() -> None:
 
 @often
 @given(ANYTHING)
+@pytest.mark.threat("C8")
 def test_shacl_holds(result: AssessmentSet) -> None:
     turtle, jsonld = render_turtle(result, COMPONENTS), render_jsonld(result, COMPONENTS)
     assert (render_turtle(result, COMPONENTS), render_jsonld(result, COMPONENTS)) == (
@@ -807,6 +812,7 @@ OPENINGS = re.compile(
 
 @often
 @given(ANYTHING, st.booleans(), st.integers(0, 200))
+@pytest.mark.threat("F3")
 def test_text_holds(result: AssessmentSet, verbose: bool, width: int) -> None:
     text = render_text(result, width=width, verbose=verbose)
     assert harmless(text)
@@ -835,6 +841,7 @@ def test_text_holds(result: AssessmentSet, verbose: bool, width: int) -> None:
         ("thin\u2009space", "thin\u2009space"),
     ],
 )
+@pytest.mark.threat("F3")
 def test_unusual_characters_are_shown(text: str, shown: str) -> None:
     assert visible(text) == shown
 
@@ -856,6 +863,7 @@ sys.stdout.buffer.write("".join(out).encode("utf-8"))
 """
 
 
+@pytest.mark.threat("F8")
 def test_bytes_do_not_depend_on_hash_seed_locale_or_time_zone() -> None:
     program = RENDER_ALL.format(tests=str(Path(__file__).parent))
     outputs = set()

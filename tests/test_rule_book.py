@@ -311,6 +311,7 @@ def test_every_link_leads_somewhere_in_the_book(book: Path, pages: dict[str, Jus
     assert seen > 15_000
 
 
+@pytest.mark.threat("A1", "F4")
 def test_nothing_in_a_page_runs_or_is_fetched(book: Path, pages: dict[str, JustHTML]) -> None:
     for path, page in pages.items():
         (policy,) = page.query("meta[http-equiv='Content-Security-Policy']")
@@ -352,6 +353,7 @@ def files_of(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.threat("F8")
 def test_the_same_rules_give_the_same_bytes(tiny: Path, tmp_path: Path) -> None:
     made = []
     for seed, zone in (("1", "Asia/Tokyo"), ("2", "America/Lima")):
@@ -376,6 +378,7 @@ def test_the_real_trial_too(kb: KnowledgeBase, book: Path, tmp_path: Path) -> No
     assert files_of(site) == files_of(book)
 
 
+@pytest.mark.threat("F4")
 def test_texts_of_the_rules_are_never_markup(tiny: Path, tmp_path: Path) -> None:
     rules = tiny / "shapes" / "trials" / "tiny" / "rules.ttl"
     evil = "</p><script>document.title='taken'</script><img src=x onerror=alert(1)>\\u202E"
@@ -412,6 +415,7 @@ def test_what_it_did_not_make_it_does_not_replace(
     assert files_of(tmp_path) == before
 
 
+@pytest.mark.threat("G3")
 def test_a_book_is_replaced_whole_or_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = tmp_path / "site"
     write_site(site, {"index.html": b"one", "rules/I01.html": b"one"})

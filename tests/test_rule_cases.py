@@ -57,6 +57,7 @@ ITEMS = [
 
 
 @pytest.mark.parametrize(("name", "case"), ITEMS)
+@pytest.mark.threat("D1")
 def test_case(name: str, case: Case) -> None:
     chosen = tuple(sorted(case.readings.items()))
     trial, engine = criterion_engine(name, chosen, case.rule)

@@ -13,6 +13,7 @@ from rdflib import Graph
 from sarc_kb.errors import RuleBaseError
 from sarc_kb.kb import KnowledgeBase, data_folder
 from sarc_kb.rule_check import check_rule_base, declared_terms, stamp_path, unknown_terms
+from sarc_kb.rules.form import query_faults
 
 ROOT = data_folder()
 TRIAL = "NCT05602415"
@@ -78,6 +79,7 @@ def drop(pattern: str) -> Callable[[Path], None]:
     return plant
 
 
+RDF_PREFIX = "@prefix rdf: <http://www.w3.org/1999/02/22-rdf-syntax-ns#> .\n"
 FAULTS: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "misspelt component": (swap(HAEMOGLOBIN, "sarc:latest ", "sarc:lates "), "RULE010", "I07a"),
     "misspelt parameter": (swap(HAEMOGLOBIN, "sarc:atLeast", "sarc:atLeats"), "RULE010", "I07a"),
@@ -158,6 +160,52 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str, str]] = {
         "RULE018",
         "question-x",
     ),
+    "a list without an end": (
+        add(FUNCTION, RDF_PREFIX + "trial:I07 sh:and [ rdf:first trial:I07a ] ."),
+        "RULE024",
+        "I07",
+    ),
+    "a list in a circle": (
+        add(
+            FUNCTION,
+            RDF_PREFIX + "trial:I07 sh:and _:l . _:l rdf:first trial:I07a ; rdf:rest _:l .",
+        ),
+        "RULE024",
+        "I07",
+    ),
+    "a list with two members in one place": (
+        add(
+            FUNCTION,
+            RDF_PREFIX + "trial:I07 sh:and [ rdf:first trial:I07a , trial:I07c ; rdf:rest () ] .",
+        ),
+        "RULE024",
+        "I07",
+    ),
+    "a list that parts": (
+        add(
+            FUNCTION,
+            RDF_PREFIX
+            + "trial:I07 sh:and [ rdf:first trial:I07a ; rdf:rest () , ( trial:I07c ) ] .",
+        ),
+        "RULE024",
+        "I07",
+    ),
+    "joins nested deeper than anybody reads": (
+        add(
+            FUNCTION,
+            " ".join(f"trial:deep-{n} sh:and ( trial:deep-{n + 1} ) ." for n in range(40)),
+        ),
+        "RULE025",
+        "deep-",
+    ),
+    "joins nested beyond the stack": (
+        add(
+            FUNCTION,
+            " ".join(f"trial:deep-{n} sh:and ( trial:deep-{n + 1} ) ." for n in range(2000)),
+        ),
+        "RULE025",
+        "deep-",
+    ),
     "unreadable file of cases": (
         add(FOLDER / "inclusion" / "I07a-haemoglobin.cases.ttl", "trial:x a a a ."),
         "RULE000",
@@ -168,6 +216,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str, str]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.threat("D1", "D12", "B7", "B9", "E10")
 def test_planted_fault(name: str, copy: Path) -> None:
     plant, code, where = FAULTS[name]
     plant(copy)
@@ -177,6 +226,61 @@ def test_planted_fault(name: str, copy: Path) -> None:
     )
 
 
+def in_a_component(text: str, after: str = "{") -> Callable[[Path], None]:
+    """Put ``text`` into the first query of a component."""
+    path = Path("shapes/components/refuted.ttl")
+
+    def plant(root: Path) -> None:
+        whole = (root / path).read_text(encoding="utf-8")
+        at = whole.index(after, whole.index("SELECT DISTINCT")) + len(after)
+        (root / path).write_text(whole[:at] + f" {text} " + whole[at:], encoding="utf-8")
+
+    return plant
+
+
+_ELSEWHERE = "<http://127.0.0.1:9/> { ?a ?b ?c }"
+
+
+@pytest.mark.parametrize(
+    ("plant", "found"),
+    [
+        (in_a_component(f"SERVICE {_ELSEWHERE}"), "a query with SERVICE"),
+        (in_a_component(f"SERVICE SILENT {_ELSEWHERE}"), "a query with SERVICE"),
+        (in_a_component(f"SeRvIcE {_ELSEWHERE}"), "a query with SERVICE"),
+        (in_a_component(f"{{ SELECT ?a {{ SERVICE {_ELSEWHERE} }} }}"), "a query with SERVICE"),
+        (in_a_component(f"FILTER EXISTS {{ SERVICE {_ELSEWHERE} }}"), "a query with SERVICE"),
+        (in_a_component("FROM <http://127.0.0.1:9/>", "$this"), "a query with FROM"),
+        (in_a_component("FROM NAMED <file:///etc/passwd>", "$this"), "a query with FROM"),
+        (in_a_component("this is no query"), "a query that cannot be read"),
+    ],
+)
+@pytest.mark.threat("A6", "A8", "B3")
+def test_a_query_of_the_shapes_reaches_nothing_else(
+    plant: Callable[[Path], None], found: str, copy: Path
+) -> None:
+    plant(copy)
+    (told,) = query_faults(copy / "shapes")
+    assert (told.code, told.where, told.found) == (
+        "RULE026",
+        "refuted.ttl sarc:LatestConstraintComponent",
+        found,
+    )
+
+
+@pytest.mark.threat("A6")
+def test_such_a_query_stops_before_any_patient(copy: Path) -> None:
+    in_a_component(f"SERVICE {_ELSEWHERE}")(copy)
+    with pytest.raises(RuleBaseError) as caught:
+        KnowledgeBase.load(copy).engine()
+    assert {f.code for f in caught.value.findings} == {"RULE026"}
+
+
+def test_the_words_of_queries_are_no_fault_elsewhere(copy: Path) -> None:
+    in_a_component('FILTER ("SERVICE FROM" != "") # SERVICE <urn:x> { }\n')(copy)
+    assert not query_faults(copy / "shapes")
+
+
+@pytest.mark.threat("D1")
 def test_a_misspelt_term_of_a_case_is_told_by_the_case(copy: Path) -> None:
     """Else its patient would have another record, and the case would prove something else."""
     cases = HAEMOGLOBIN.with_suffix(".cases.ttl")
@@ -198,6 +302,7 @@ def rule_files() -> list[Path]:
 
 
 @pytest.mark.parametrize("path", rule_files(), ids=lambda p: p.stem)
+@pytest.mark.threat("D1")
 def test_every_one_letter_mutant_of_a_term_is_caught(path: Path, kb: KnowledgeBase) -> None:
     """Each sarc: or sh: term of the file, with its last letter changed, is an unknown term."""
     text = path.read_text(encoding="utf-8")

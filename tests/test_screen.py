@@ -53,6 +53,8 @@ HOSTILE = (
     "a\x1b[31mb\nc\r\n=2",
     "\u202eevil",
     "'=1",
+    "../../../escaped",
+    "/tmp/escaped",
 )
 
 
@@ -260,6 +262,7 @@ def test_what_is_missing_is_named(screen: Screen, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "form", ["parquet", *(pytest.param(f, marks=pytest.mark.slow) for f in ("csv", "jsonl"))]
 )
+@pytest.mark.threat("C6", "F8")
 def test_the_same_bytes_with_any_number_of_workers(
     form: str, screen: Screen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,6 +286,7 @@ def many(path: Path, number: int) -> Path:
 
 
 # -- patients who cannot be judged, and hostile ones -----------------------------------------------
+@pytest.mark.threat("G2")
 def test_a_bad_patient_is_a_row_among_good_ones(screen: Screen, tmp_path: Path) -> None:
     source = tmp_path / "p.ttl"
     undated = with_hb("9.4", "bad", entry="")
@@ -330,10 +334,13 @@ def hostile(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+@pytest.mark.threat("A13", "F3", "F5")
 def test_hostile_labels_are_harmless(form: str, screen: Screen, hostile: Path) -> None:
     run = screen(hostile, "--relax", "I01:atLeast=9.5", form=form)
     assert run.code == FINISHED
     assert (run.summary["patients"], run.summary["not_judged"]) == (len(HOSTILE), 0)
+    names = {p.relative_to(run.folder).as_posix() for p in run.folder.rglob("*")}
+    assert all(re.fullmatch(r"[a-z-]+\.(csv|json|jsonl|parquet)", name) for name in names), names
     for text in (run.out, run.err):
         assert not set(text) & {"\x1b", "\r", "\t", "\u202e"}
     if form == "parquet":
@@ -354,6 +361,7 @@ def test_hostile_labels_are_harmless(form: str, screen: Screen, hostile: Path) -
                 assert not re.match(r"\s*[=+\-@]", cell), cell
 
 
+@pytest.mark.threat("F3")
 def test_hostile_names_of_files_and_options_are_shown_harmlessly(
     screen: Screen, tmp_path: Path
 ) -> None:
@@ -432,6 +440,7 @@ def test_a_place_that_takes_nothing(screen: Screen, six: Path, tmp_path: Path) -
     assert "USE020" in run.err
 
 
+@pytest.mark.threat("G4")
 def test_a_read_only_folder(screen: Screen, six: Path, tmp_path: Path) -> None:
     # Not even the superuser makes a folder there.
     place = "/proc/sarc-kb" if os.geteuid() == 0 else "locked/out"
@@ -441,6 +450,7 @@ def test_a_read_only_folder(screen: Screen, six: Path, tmp_path: Path) -> None:
     assert "USE020" in run.err
 
 
+@pytest.mark.threat("G7")
 def test_two_runs_into_one_folder(screen: Screen, six: Path, tmp_path: Path) -> None:
     work = tmp_path / "out.work"
     work.mkdir()
@@ -493,6 +503,7 @@ def test_a_server_that_is_not_there(screen: Screen, six: Path) -> None:
     assert not run.folder.exists()
 
 
+@pytest.mark.threat("B12")
 def test_an_engine_out_of_memory(
     screen: Screen, six: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -580,6 +591,7 @@ def same(one: Path, two: Path) -> None:
     ("workers", "seed"),
     [(2, 1), *(pytest.param(w, s, marks=pytest.mark.slow) for w in (1, 2, 3) for s in (2, 3, 4))],
 )
+@pytest.mark.threat("G3")
 def test_a_killed_run_goes_on_to_the_same_result(
     workers: int, seed: int, root: Path, tmp_path: Path, screen: Screen
 ) -> None:
@@ -603,6 +615,7 @@ def test_a_killed_run_goes_on_to_the_same_result(
     same(tmp_path / "out", screen(source, output="whole").folder)
 
 
+@pytest.mark.threat("G6")
 def test_an_interrupted_run_says_so_once(root: Path, tmp_path: Path) -> None:
     source = many(tmp_path / "many.ttl", 40)
     child = Child(root, source, "--output", tmp_path / "out", "--workers", 2, pause=0.1)
@@ -613,6 +626,7 @@ def test_an_interrupted_run_says_so_once(root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", [500, 6_000])
+@pytest.mark.threat("G4")
 def test_a_full_disk(limit: int, root: Path, tmp_path: Path, screen: Screen) -> None:
     """The first limit is too small for a part, the second for a table of the output."""
     source = many(tmp_path / "many.ttl", 60)
@@ -708,6 +722,7 @@ def die_by_signal() -> None:
         pytest.param(die_by_signal, ("p0001", "p0002", "p0004", "p0008"), marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.threat("G1")
 def test_a_worker_that_dies_costs_one_patient(
     die: Callable[[], None],
     victims: tuple[str, ...],
@@ -735,6 +750,7 @@ def test_a_worker_that_dies_costs_one_patient(
             assert rows[row["patient"]] == row
 
 
+@pytest.mark.threat("G2")
 def test_whatever_fails_on_a_patient_is_that_patient_s(
     screen: Screen, six: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -140,6 +140,7 @@ def cases(kb: KnowledgeBase) -> list[Case]:
 
 
 @pytest.mark.parametrize("blur", BLURS, ids=lambda b: b.__name__)
+@pytest.mark.threat("D6")
 def test_a_vaguer_record_never_decides_otherwise(
     blur: Callable[[Fact], Fact | None], kb: KnowledgeBase, trial: Trial, cases: list[Case]
 ) -> None:
@@ -165,6 +166,7 @@ def test_a_vaguer_record_never_decides_otherwise(
     assert seen["opened"] > 3, seen
 
 
+@pytest.mark.threat("D6")
 def test_a_day_decides_as_one_of_the_days_of_its_month(
     kb: KnowledgeBase, trial: Trial, engine: ShaclEngine
 ) -> None:
@@ -193,6 +195,7 @@ def test_a_day_decides_as_one_of_the_days_of_its_month(
         assert outcome(month) is expected
 
 
+@pytest.mark.threat("D9")
 def test_numbers_are_never_rounded_before_they_are_compared(
     kb: KnowledgeBase, trial: Trial
 ) -> None:

@@ -168,6 +168,7 @@ def test_what_is_read_as_a_date_is_one(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["2023-02-29", "1900-02-29", "2024-04-31", "2024-00-10", "2024-13-01", "2024-01-00", "0000", "2024-1-1", "24-01-01", "2024-03-01T24:00:00", "2024-03-01T23:60:00", "2024-03-01T23:59:60Z", "2024-03-01T10:00:00+15:00", "2024-03-01T10:00:00+08:60", "2024-03-01Z", "2024-03-01T10", "2024-03-01 10:00:00", "\u0662\u0660\u0662\u0664", "2024\n", ""])  # fmt: skip
+@pytest.mark.threat("D6")
 def test_days_and_times_that_do_not_exist(text: str) -> None:
     with pytest.raises(ValueError, match=r"no such|not a date"):
         parse_date(text)
@@ -194,6 +195,7 @@ def test_there_are_quantities_in_several_units() -> None:
 
 
 @pytest.mark.parametrize(("quantity", "unit"), UNITS)
+@pytest.mark.threat("D8")
 def test_every_unit_says_the_same(quantity: Quantity, unit: str) -> None:
     """A canonical value, written in another unit and read again, is the same value."""
     factor, divisor = quantity.accepts[unit]
@@ -210,6 +212,7 @@ def test_every_unit_says_the_same(quantity: Quantity, unit: str) -> None:
 
 
 @pytest.mark.parametrize(("quantity", "unit"), UNITS)
+@pytest.mark.threat("D9")
 def test_conversion_rounds_nothing_that_a_decimal_can_hold(quantity: Quantity, unit: str) -> None:
     for text in (
         "8.999999999999999999999999999999999999999",
@@ -263,6 +266,7 @@ SPELLED = {
     ("name", "value", "expected", "unit"),
     [(*key, unit) for key, units in SPELLED.items() for unit in units],
 )
+@pytest.mark.threat("D8")
 def test_spellings_met_in_records(name: str, value: str, expected: str, unit: str) -> None:
     quantity = KB.terms.quantity_of(str(SARC[name]))
     assert quantity is not None, name
@@ -286,6 +290,7 @@ def test_spellings_met_in_records(name: str, value: str, expected: str, unit: st
         ("TumourLongestDiameter", "c"),
     ],
 )
+@pytest.mark.threat("D8")
 def test_a_unit_of_something_else_is_no_number(name: str, unit: str) -> None:
     quantity = KB.terms.quantity_of(str(SARC[name]))
     assert quantity is not None, name
@@ -310,6 +315,7 @@ def test_respelling_twice_changes_nothing(text: str) -> None:
     )
 
 
+@pytest.mark.threat("D8")
 def test_a_unit_nobody_lists_is_never_guessed() -> None:
     for quantity in KB.terms.quantities.values():
         for unit in ("furlong", "g/DLL", "mol/mol/mol", " ", "[", "\x00"):
@@ -367,6 +373,7 @@ def test_what_is_no_number_is_any_value(value: Decimal | None) -> None:
     assert reading.problem == "not a number"
 
 
+@pytest.mark.threat("D7")
 def test_implausible_and_broken_counts_are_any_value() -> None:
     count = Quantity("1", {"1": (Decimal(1), Decimal(1))}, Decimal(0), Decimal(5), whole=True)
     for text, known in (
@@ -383,6 +390,7 @@ def test_implausible_and_broken_counts_are_any_value() -> None:
         assert bool(reading.problem) is not known
 
 
+@pytest.mark.threat("D7")
 def test_plausible_is_judged_in_the_canonical_unit() -> None:
     quantity = Quantity(
         "g/dL",

@@ -70,6 +70,7 @@ def test_a_course_is_a_sheet() -> None:
 
 
 @pytest.mark.parametrize("text", FORMULAS)
+@pytest.mark.threat("F5")
 def test_a_text_is_never_a_formula_a_link_or_a_number(text: str) -> None:
     bad = replace(ANNA, patient=text, to_decide=(text,))
     book = load_workbook(io.BytesIO(render_xlsx(replace(STORY, assessments=(bad,)))))

@@ -95,7 +95,8 @@ def audit(kb: KnowledgeBase, request: Request) -> Section:
     folder = kb.trial_folder(request.trial)
     graph = kb.trial_graph(request.trial)
     record = _record(graph)
-    if record is None or not (folder / record[1]).is_file():
+    # Beside the rules and nowhere else: what it says is shown.
+    if record is None or Path(record[1]).name != record[1] or not (folder / record[1]).is_file():
         return _without_record(record[1] if record else None)
     path = folder / record[1]
     raw = path.read_bytes()

@@ -21,6 +21,15 @@ _BUNDLED = {PATIENT_CONTEXT: _SCHEMA / "patient.context.jsonld"}
 # JSON-LD drops keys without a term and nodes whose IRI is none; a status lost that way would make
 # a cancelled fact count. With these options of rdflib they stay, as something nobody can read.
 LOSSLESS: dict[str, Any] = {"context": {"@vocab": "urn:sarc-kb:unmapped:"}, "generalized_rdf": True}
+# Source: JSON-LD 1.1, 1.7 and 9.15. What else looks like one is passed over by processors.
+_KEYWORDS = frozenset(
+    "@" + name
+    for name in (
+        *("base", "container", "context", "direction", "graph", "id", "import", "included"),
+        *("index", "json", "language", "list", "nest", "none", "prefix", "propagate", "protected"),
+        *("reverse", "set", "type", "value", "version", "vocab"),
+    )
+)
 
 
 class _UnsafeError(Exception):
@@ -118,9 +127,14 @@ def _node(value: Any) -> Any:
         return value
     if isinstance(value.get("@value"), Decimal):
         return {**_number(value["@value"]), **{k: v for k, v in value.items() if k != "@value"}}
-    return {
-        k: _context(v) if k == "@context" else _node(v) for k, v in value.items() if not _imports(k)
-    }
+    made = {}
+    for key, v in value.items():
+        _known(key)
+        if key != "@context":
+            made[key] = _node(v)
+        elif v not in ({}, []):  # says nothing; rdflib would take it for a null
+            made[key] = _context(v)
+    return made
 
 
 def _number(value: Decimal) -> dict[str, str]:
@@ -141,7 +155,23 @@ def _context(value: Any) -> Any:
         return json.loads(_BUNDLED[value].read_text(encoding="utf-8"))["@context"]
     if isinstance(value, list):
         return [_context(v) for v in value]
+    if not isinstance(value, dict):
+        raise _lossy("a context of null" if value is None else "a context that is no object")
+    for term, meaning in value.items():
+        if term == "@vocab" and not meaning:
+            raise _lossy("a context without a vocabulary")
+        named = meaning.get("@id", term) if isinstance(meaning, dict) else meaning
+        if named is None and not term.startswith("@"):
+            raise _lossy("a term that stands for nothing")
     return _definition(value)
+
+
+def _lossy(what: str) -> _UnsafeError:
+    return _UnsafeError(
+        what,
+        "names that it does not cover would be dropped without a word, a status among them",
+        f"use {PATIENT_CONTEXT}, or leave it out",
+    )
 
 
 def _definition(value: Any) -> Any:
@@ -149,20 +179,29 @@ def _definition(value: Any) -> Any:
         raise _UnsafeError(
             "another name for @value", "its numbers could lose digits", "write @value itself"
         )
+    if isinstance(value, str):
+        return _known(value)
+    if isinstance(value, Decimal):
+        return float(value)  # the version of JSON-LD, 1.1, is the one number of a context
     if isinstance(value, list):
         return [_definition(v) for v in value]
     if isinstance(value, dict):
         return {
-            k: _context(v) if k == "@context" else _definition(v)
-            for k, v in value.items()
-            if not _imports(k)
+            _known(k): _context(v) if k == "@context" else _definition(v) for k, v in value.items()
         }
     return value
 
 
-def _imports(key: str) -> bool:
-    if key == "@import":
+def _known(name: str) -> str:
+    """Return a key or the meaning of a term, unless it is a keyword that is not to be had."""
+    if name == "@import":
         raise _UnsafeError(
             "@import", "contexts are never fetched", f"use {PATIENT_CONTEXT} or an inline context"
         )
-    return False
+    if name.startswith("@") and name[1:].isalpha() and name not in _KEYWORDS:
+        raise _UnsafeError(
+            "a key that begins with @ and is no keyword",
+            "JSON-LD has none of that name, and what stands there would be dropped",
+            "correct the spelling",
+        )
+    return name

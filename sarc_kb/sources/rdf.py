@@ -13,6 +13,7 @@ import hashlib
 import logging
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -30,6 +31,7 @@ from sarc_kb.namespaces import RDF, SARC, local_name
 from sarc_kb.reports.escaping import safe_iri
 from sarc_kb.sources.jsonld import LOSSLESS, safe_jsonld
 from sarc_kb.sources.limits import MAX_BYTES, MAX_DIGITS, MAX_LABEL, MAX_LITERAL
+from sarc_kb.sources.rdfxml import safe_xml
 
 # N-Triples is read as the Turtle it is: one parser less, and one that can tell the line of a fault.
 FORMATS = {
@@ -109,16 +111,7 @@ def _parse(data: bytes, origin: str, fmt: str) -> Graph:
     if fmt == "json-ld":
         text = safe_jsonld(data, origin)
     elif fmt == "xml":
-        # Entity bombs and external entities need a DOCTYPE. Without the zero bytes UTF-16 and
-        # UTF-32 read as ASCII, and every other encoding an XML parser knows contains it.
-        text = data
-        if re.search(rb"<!(DOCTYPE|ENTITY)", data.replace(b"\0", b""), re.IGNORECASE):
-            raise _refused(
-                origin,
-                "a DOCTYPE",
-                "it can expand or fetch without end",
-                "write RDF/XML without a DOCTYPE",
-            )
+        text = safe_xml(data, origin)
     else:
         try:
             text = data.decode("utf-8-sig")
@@ -246,7 +239,9 @@ def _patient(
             continue
         facts.append(_FactReader(graph, fact_node, origin, axes, findings).read())
     # The order of statements and the labels of blank nodes say nothing, so nothing follows from them.
-    facts = _numbered(sorted(_with_named_tumours(facts), key=_content))
+    named = sorted(_with_named_tumours(facts), key=_content)
+    sources = {str(o) for o in graph.objects(None, SARC.source)}
+    facts = _numbered(_once(named, sources, findings))
     ordered = sorted(set(findings), key=lambda f: (f.where, f.code, f.found, f.why, f.fix))
     return PatientRecord(iri, label, entry, tuple(facts), origin, sha256, tuple(ordered))
 
@@ -336,6 +331,32 @@ def _plain(number: Decimal | None) -> str:
     """Return ``number`` as one text, however many zeros it was written with."""
     text = "" if number is None else f"{number:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _once(facts: list[Fact], sources: set[str], findings: list[Finding]) -> list[Fact]:
+    """Return each fact once. Two blank nodes of which the same is said, from the same place, are one
+    statement written twice (RDF 1.1 Semantics, 5.1: such a graph says no more than without one of
+    them); as two doses they would break a rule. Without a source, or with names, they stay two."""
+    kept: list[Fact] = []
+    again: Counter[str] = Counter()
+    for fact in facts:
+        sourced = not fact.id and fact.source in sources
+        if sourced and kept and _content(fact) == _content(kept[-1]):
+            again[fact.source] += 1
+        else:
+            kept.append(fact)
+    findings += (
+        Finding(
+            "DATA021",
+            "warning",
+            source[:MAX_LABEL],
+            f"a fact that stands there {count + 1} times, word for word",
+            "one statement written twice says nothing more",
+            "it was read once; give each its own sarc:source if there were several",
+        )
+        for source, count in again.items()
+    )
+    return kept
 
 
 def _numbered(facts: list[Fact]) -> list[Fact]:

@@ -152,8 +152,14 @@ def files_of(source: Path, problems: list[Finding]) -> list[tuple[Path, str]]:
         return [(source, "standard input")]
     if source.is_dir():
         found: list[Path] = []
-        for folder, _, names in os.walk(source, onerror=lambda e: problems.append(_closed(e))):
+        for folder, inside, names in os.walk(source, onerror=lambda e: problems.append(_closed(e))):
             found += (Path(folder, n) for n in names if _known(Path(n)))
+            links = [p for n in sorted(inside) if (p := Path(folder, n)).is_symlink()]
+            problems.extend(map(_linked, links))
+        # A pipe would be waited for, and a device has no end; what leads nowhere is told later.
+        unreal = {p for p in found if p.exists() and not p.is_file()}
+        problems.extend(map(_no_plain_file, sorted(unreal)))
+        found = [p for p in found if p not in unreal]
         strange = [p for p in found if _ending(p) == FACTS_ENDING and not holds_facts(p)]
         if strange:
             # Such as the tables of an OMOP CDM: a folder may hold other things than records.
@@ -180,6 +186,27 @@ def files_of(source: Path, problems: list[Finding]) -> list[tuple[Path, str]]:
         )
         return []
     return [(source, str(source))]
+
+
+def _linked(folder: Path) -> Finding:
+    return Finding(
+        "DATA002",
+        "warning",
+        str(folder),
+        "a link to a folder",
+        "it could lead anywhere, or in a circle; nothing behind it was judged",
+        "name the folder itself too",
+    )
+
+
+def _no_plain_file(path: Path) -> Finding:
+    return _fault(
+        "DATA002",
+        str(path),
+        "no plain file",
+        "a pipe or a device in a folder may never end",
+        "name it by itself, or give its contents on standard input",
+    )
 
 
 def _known(path: Path) -> bool:

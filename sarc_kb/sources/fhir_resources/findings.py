@@ -53,6 +53,16 @@ FINDINGS: Mapping[str, tuple[Severity, str, str]] = {
     "DATA138": ("error", "two records under one name are never merged", "keep them in two folders"),
     "DATA139": ("info", "which of them is meant cannot be told", "record each by itself"),
     "DATA140": ("info", "it does not say that a record is complete", "map its code, if it does"),
+    "DATA141": (
+        "error",
+        "FHIR says that such a record must no longer be used",
+        "use the record that replaced it",
+    ),
+    "DATA142": (
+        "warning",
+        "it may be a record that is no longer kept up, or was made in error",
+        "see whether it is the right one",
+    ),
     "DATA150": ("info", "no fact is made from this type of resource", "nothing"),
     "DATA151": ("info", "the knowledge base asks no such question", "nothing"),
 }

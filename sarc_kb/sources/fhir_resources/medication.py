@@ -74,7 +74,7 @@ def _dose(r: Reading, dosages: list[Json]) -> dict[str, Any]:
         for rate in dicts(dosage.get("doseAndRate"))
         for quantity in dicts(rate.get("doseQuantity"))
     ]
-    values = {(as_number(quantity.get("value")), unit_of(quantity)) for quantity in given}
+    values = {(as_number(quantity.get("value")), unit_of(r, quantity)) for quantity in given}
     routes = [r.codings(dosage.get("route")) for dosage in dosages]
     found: dict[str, Any] = {}
     if len(values) > 1:

@@ -6,11 +6,15 @@ from collections.abc import Iterator
 
 from sarc_kb.facts import Fact
 from sarc_kb.sources.fhir_resources.codes import GENDER
-from sarc_kb.sources.fhir_resources.elements import string
+from sarc_kb.sources.fhir_resources.elements import dicts, string
 from sarc_kb.sources.fhir_resources.reading import Reading
 
 
 def patient(r: Reading) -> Iterator[Fact]:
+    if any(link.get("type") == "replaced-by" for link in dicts(r.body.get("link"))):
+        r.note("DATA141", "was replaced by another record of the patient")
+    if r.body.get("active") is False:
+        r.note("DATA142", "is not in active use")
     born = r.date(r.body, "birthDate")
     if born:
         yield r.fact("#birth", "Demographic", (r.term("Birth"),), "Confirmed", start=born, end=born)

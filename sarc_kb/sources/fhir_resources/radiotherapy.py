@@ -51,7 +51,7 @@ def _element(r: Reading, part: str, extension: Json, status: str, **rest: Any) -
     url = extension.get("url")
     if url == "totalDoseDelivered":
         quantity = next(iter(dicts(extension.get("valueQuantity"))), {})
-        value, unit = as_number(quantity.get("value")), unit_of(quantity)
+        value, unit = as_number(quantity.get("value")), unit_of(r, quantity)
     elif url == "fractionsDelivered":
         given = extension.get("valueUnsignedInt", extension.get("valuePositiveInt"))
         value, unit = as_number(given), "1"

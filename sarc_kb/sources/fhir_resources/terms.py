@@ -11,6 +11,10 @@ from sarc_kb.sources.fhir_resources.elements import iri_safe
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S")
 
 
+def _as_far_as_known(_: str, __: str) -> bool:
+    return True
+
+
 def _nothing(_: str) -> frozenset[str]:
     return frozenset()
 
@@ -26,6 +30,7 @@ class FhirTerms:
     name, because some substances have no code yet. ``means``: a code to every term it certainly
     stands for, with all above; an unmapped one means nothing. ``axes``: the axes of facts.
     ``absences``: terms that say that there was nothing, such as that no allergy is known.
+    ``units_agree``: False where both texts are units, and not the same.
     """
 
     systems: Mapping[str, str]
@@ -36,6 +41,7 @@ class FhirTerms:
     means: Callable[[str], frozenset[str]] = _nothing
     axes: frozenset[str] = frozenset()
     absences: frozenset[str] = frozenset()
+    units_agree: Callable[[str, str], bool] = _as_far_as_known
 
     def prefix(self, system: str | None) -> str:
         """Return what stands before the codes of ``system``; an unknown one keeps its URI."""

@@ -18,10 +18,16 @@ def as_number(value: object) -> Decimal | None:
     return Decimal(value)
 
 
-def unit_of(quantity: Json) -> str | None:
-    """Return the UCUM code of a quantity, else its unit as printed."""
+def unit_of(r: Reading, quantity: Json) -> str | None:
+    """Return the UCUM code of a quantity, else its unit as printed; both, which no rule can use,
+    where they are units that differ: nobody knows which the number is in."""
     code, printed = string(quantity.get("code")), string(quantity.get("unit"))
-    return code if code and quantity.get("system") == UCUM else printed or code
+    if not code or quantity.get("system") != UCUM:
+        return printed or code
+    if printed and not r.terms.units_agree(code, printed):
+        r.note("DATA122", "is in one unit by its code, and in another by what is printed")
+        return f"{code} or {printed}"
+    return code
 
 
 def result(r: Reading, body: Json) -> dict[str, Any]:
@@ -41,9 +47,9 @@ def result(r: Reading, body: Json) -> dict[str, Any]:
         case "valueQuantity" if isinstance(value, dict):
             number, comparator = as_number(value.get("value")), value.get("comparator")
             if number is not None and comparator in COMPARATORS:
-                return {"value": number, "comparator": comparator, "unit": unit_of(value)}
+                return {"value": number, "comparator": comparator, "unit": unit_of(r, value)}
             r.note("DATA124", f"{name} holds no number, or a comparator that R4 does not have")
-            return {"value_text": words(value.get("value")) or name, "unit": unit_of(value)}
+            return {"value_text": words(value.get("value")) or name, "unit": unit_of(r, value)}
         case "valueInteger" if (number := as_number(value)) is not None:
             return {"value": number}
         case "valueCodeableConcept" if isinstance(value, dict):
@@ -70,7 +76,7 @@ def upper_limit(r: Reading, body: Json) -> dict[str, Any]:
             if limit is None:
                 r.note("DATA126", "the reference range's high is not a number")
                 return {}
-            highs.append({"upper_limit": limit, "upper_limit_unit": unit_of(high)})
+            highs.append({"upper_limit": limit, "upper_limit_unit": unit_of(r, high)})
     if any(high != highs[0] for high in highs):
         r.note("DATA126", "several reference ranges with different highs")
         return {}
