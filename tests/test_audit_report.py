@@ -66,7 +66,7 @@ def audit() -> Audit:
         Section(
             "logic",
             "could not run: z3 is not installed",
-            not_run=(finding("USE061", "error", "audit logic", "z3 is not installed"),),
+            not_run=(finding("USE062", "error", "audit logic", "z3 is not installed"),),
         ),
     )
     info = KnowledgeBaseInfo("0.1.0", "0" * 64)
@@ -89,7 +89,7 @@ def test_the_page_says_what_failed_and_counts_the_rest(audit: Audit) -> None:
     assert "codes       passed   12 rows, 2 unverified" in lines
     assert "cases       FAILED   3 cases of 1 rules: 2 do not hold" in lines
     assert "logic       NOT RUN  could not run: z3 is not installed" in lines
-    assert "  error USE061 audit logic" in lines
+    assert "  error USE062 audit logic" in lines
     assert "NOT RUN: 1 of 3 parts passed" in lines
     assert lines[-2:] == [
         "2 warnings (codes 2): --verbose",
@@ -257,7 +257,7 @@ def raising(error: Exception) -> Callable[[KnowledgeBase, Request], Section]:
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
-        (ImportError("no", name="z3"), "USE061", "the package z3 is not installed"),
+        (ImportError("no", name="z3"), "USE062", "the package z3 is not installed"),
         (InputError(finding("DATA001", "error", "x", "no date")), "DATA001", "no date"),
         (KeyError("secret value"), "AUDIT001", "KeyError in test_audit_report.py:"),
     ],

@@ -91,7 +91,7 @@ def audit(kb: KnowledgeBase, request: Request) -> Section:
 def _not_installed(package: str) -> UsageError:
     return UsageError(
         Finding(
-            "USE061",
+            "USE062",
             "error",
             "audit logic",
             f"the package {package} is not installed",

@@ -77,7 +77,7 @@ def _not_run(name: str, *why: Finding) -> Section:
 
 def _absent(name: str, absent: ImportError) -> Finding:
     return Finding(
-        "USE061",
+        "USE062",
         "error",
         f"audit {name}",
         f"the package {absent.name or absent} is not installed",
