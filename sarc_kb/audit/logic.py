@@ -30,8 +30,9 @@ from sarc_kb.rules import ANY, Clause, Criterion, Trial
 from sarc_kb.terminology import Terminology
 
 if TYPE_CHECKING:
+    from sarc_kb.audit.formulas import Formula
     from sarc_kb.audit.witness import Witness, Writer
-    from sarc_kb.audit.worlds import Formula, Worlds
+    from sarc_kb.audit.worlds import Worlds
 
 NEEDS = ("z3", "ibis", "duckdb", "pyarrow")
 """Packages that only this part needs, all of the extra ``audit``."""

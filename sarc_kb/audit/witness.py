@@ -13,7 +13,8 @@ from tempfile import TemporaryDirectory
 import z3
 
 from sarc_kb.assessment import Outcome
-from sarc_kb.audit.worlds import ENTRY, LASTING, Formula, Thing, Worlds
+from sarc_kb.audit.formulas import ENTRY, Formula, Thing
+from sarc_kb.audit.worlds import LASTING, Worlds
 from sarc_kb.cohort.backends import open_backend
 from sarc_kb.cohort.cohort import Cohort
 from sarc_kb.cohort.plan import Plan

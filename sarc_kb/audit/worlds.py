@@ -13,121 +13,50 @@ general than a set, doubtful and inexact facts, and answers of people to what th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from decimal import Decimal
 from functools import cache, cached_property, partial
 from itertools import pairwise
-from typing import Any
 
 import z3
 
-from sarc_kb.dates import DAY, completed_years, months_before
+from sarc_kb.audit.formulas import (
+    AGES,
+    AHEAD,
+    FALSE,
+    LONG,
+    TRUE,
+    Choice,
+    Day,
+    Days,
+    Degree,
+    Formula,
+    Thing,
+    all_of,
+    any_of,
+    both,
+    further,
+    gap_degree,
+    lesser,
+    months_back,
+    negated,
+    nowhere,
+    or_else,
+    years_at_entry,
+)
+from sarc_kb.dates import DAY
 from sarc_kb.namespaces import SARC, local_name
 from sarc_kb.rules import ANY, EVER, Bounds, Clause, Role, Trial
 from sarc_kb.rules.model import Derivation, Selection
 from sarc_kb.terminology import Terminology
 
-Formula = Any
-"""Terms and formulas of the solver, which has no types that a checker could use."""
-
-ENTRY = date(2025, 6, 16).toordinal()
-"""Day of entry of every world; days of the solver count from it."""
-LONG = 1500
-"""Days before entry that facts may lie back."""
-AHEAD = 60
-"""Days after entry for which something may be planned."""
 LASTING = 1000
 """The end of what has not ended."""
-AGES = 120
 _BEFORE_ALL, _AFTER_ALL = -1_000_000, 1_000_000
 _ENTRY, _AS_OF = str(SARC.StudyEntry), str(SARC.AsOf)
 _PLAN = str(SARC.Plan)
 _ELSEWHERE = "https://example.org/elsewhere/"
-_FALSE, _TRUE = z3.BoolVal(False), z3.BoolVal(True)
-
-Degree = tuple[Formula, Formula]
-"""Whether something is possibly so, and whether it certainly is."""
-
-
-def _and(*parts: Formula) -> Formula:
-    kept = [p for p in parts if not z3.is_true(p)]
-    if any(z3.is_false(p) for p in kept):
-        return _FALSE
-    return z3.And(*kept) if len(kept) > 1 else kept[0] if kept else _TRUE
-
-
-def _or(parts: Iterable[Formula]) -> Formula:
-    kept = [p for p in parts if not z3.is_false(p)]
-    if any(z3.is_true(p) for p in kept):
-        return _TRUE
-    return z3.Or(*kept) if len(kept) > 1 else kept[0] if kept else _FALSE
-
-
-def _not(part: Formula) -> Formula:
-    return _FALSE if z3.is_true(part) else _TRUE if z3.is_false(part) else z3.Not(part)
-
-
-def _both(*degrees: Degree) -> Degree:
-    return _and(*(d[0] for d in degrees)), _and(*(d[1] for d in degrees))
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One of some terms. ``absent``: or none of them, where the variable is -1."""
-
-    terms: tuple[str, ...]
-    variable: Formula | None = None
-    absent: bool = False
-
-    def degree(self, of: Callable[[str], int]) -> Degree:
-        """Return the degree of the chosen term, given that of every term."""
-        degrees = [of(term) for term in self.terms]
-        found = []
-        for least in (1, 2):
-            inside = [n for n, d in enumerate(degrees) if d >= least]
-            if self.variable is None or (len(inside) == len(degrees) and not self.absent):
-                found.append(z3.BoolVal(len(inside) == len(degrees)))
-            else:
-                found.append(_or(self.variable == n for n in inside))
-        if self.absent:
-            found[0] = _or((found[0], self.variable == -1))
-        return found[0], found[1]
-
-    def ranges(self) -> Formula:
-        if self.variable is None:
-            return _TRUE
-        least = -1 if self.absent else 0
-        return z3.And(self.variable >= least, self.variable < len(self.terms))
-
-
-@dataclass(frozen=True)
-class Thing:
-    """A fact of a world: a slot that may hold a recorded one, or what follows from another.
-
-    ``there``: it is possibly a fact; ``sure``: certainly. ``number``: least and most value, in
-    units of one over ``scale``. ``first``/``last``: its start as minutes.
-    """
-
-    name: str
-    family: int
-    there: Formula
-    sure: Formula
-    concept: Choice
-    natural: bool
-    kind: str | None
-    value: Choice | None
-    number: tuple[Formula, Formula] | None
-    scale: int
-    start: Formula
-    end: Formula
-    first: Formula
-    last: Formula
-    timed: bool
-    axes: Mapping[str, Choice]
-    derived_by: str | None = None
-    minute: Formula | None = None
 
 
 @dataclass
@@ -140,25 +69,6 @@ class Family:
     cells: tuple[str, ...]
     alike: Mapping[str, tuple[str, ...]]
     slots: list[Thing] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Day:
-    """An anchor of a world: whether there is one, its day, and its moment in minutes."""
-
-    found: Formula
-    day: Formula
-    first: Formula
-    last: Formula
-
-
-@dataclass(frozen=True)
-class Days:
-    """A window of a world; an end that is None is open. ``known``: its anchors are found."""
-
-    known: Formula
-    start: Formula | None
-    end: Formula | None
 
 
 class Worlds:
@@ -562,50 +472,50 @@ class Worlds:
         if (wanted.kind is None and not thing.natural) or (
             wanted.kind is not None and wanted.kind != thing.kind
         ):
-            return _FALSE, _FALSE
+            return FALSE, FALSE
         inside = thing.concept.degree(lambda term: self.degree(term, iri))
-        return _and(thing.there, inside[0]), _and(thing.sure, inside[1])
+        return all_of(thing.there, inside[0]), all_of(thing.sure, inside[1])
 
     def accepted(self, thing: Thing, iri: str) -> Degree:
         if iri == ANY:
-            return _TRUE, _TRUE
+            return TRUE, TRUE
         if thing.value is None:
-            return _TRUE, _FALSE
+            return TRUE, FALSE
         return thing.value.degree(lambda term: self.degree(term, iri))
 
     def qualified(self, thing: Thing, iri: str) -> Degree:
         if iri == ANY:
-            return _TRUE, _TRUE
-        found: Degree = (_TRUE, _TRUE)
+            return TRUE, TRUE
+        found: Degree = (TRUE, TRUE)
         for required in self.trial.qualifiers[iri].requires:
             choice = thing.axes.get(required.axis)
             if choice is None:
-                found = _both(found, (_TRUE, _FALSE))
+                found = both(found, (TRUE, FALSE))
                 continue
             if required.among is not None:
                 among = required.among
-                found = _both(found, choice.degree(partial(self._degree_in, among)))
+                found = both(found, choice.degree(partial(self._degree_in, among)))
             if required.not_among is not None:
                 other = required.not_among
-                found = _both(found, choice.degree(partial(self._degree_out, other)))
+                found = both(found, choice.degree(partial(self._degree_out, other)))
         return found
 
     def within(self, thing: Thing, iri: str) -> Degree:
         if iri == EVER:
-            return _TRUE, _TRUE
+            return TRUE, TRUE
         days = self.window(iri)
         end = thing.start if self.trial.windows[iri].start_only else thing.end
-        overlaps = _and(
-            _TRUE if days.end is None else thing.start <= days.end,
-            _TRUE if days.start is None else end >= days.start,
+        overlaps = all_of(
+            TRUE if days.end is None else thing.start <= days.end,
+            TRUE if days.start is None else end >= days.start,
         )
-        return _or((_not(days.known), overlaps)), _and(days.known, overlaps)
+        return any_of((negated(days.known), overlaps)), all_of(days.known, overlaps)
 
     def inside(self, thing: Thing, bounds: Bounds) -> Degree:
         if not bounds.used:
-            return _TRUE, _TRUE
+            return TRUE, TRUE
         if thing.number is None:
-            return _TRUE, _FALSE
+            return TRUE, FALSE
         low, high = thing.number
         possible: list[Formula] = []
         certain: list[Formula] = []
@@ -626,16 +536,16 @@ class Worlds:
                     ends.append(number > limit if strict else number >= limit)
                 else:
                     ends.append(number < limit if strict else number <= limit)
-        return _and(*possible), _and(*certain)
+        return all_of(*possible), all_of(*certain)
 
     def selected(self, thing: Thing, role: Role) -> Degree:
         inside = self.in_set(thing, role.concept_set)
         if z3.is_false(inside[0]):
             return inside
-        return _both(inside, self.within(thing, role.window), self.qualified(thing, role.qualifier))
+        return both(inside, self.within(thing, role.window), self.qualified(thing, role.qualifier))
 
     def matches(self, thing: Thing, role: Role) -> Degree:
-        return _both(
+        return both(
             self.selected(thing, role),
             self.accepted(thing, role.accepted),
             self.inside(thing, role.bounds),
@@ -648,14 +558,14 @@ class Worlds:
             return self._anchors[iri]
         if iri in (_ENTRY, _AS_OF):
             zero = z3.IntVal(0)
-            found = Day(_TRUE, zero, zero, z3.IntVal(DAY - 1))
+            found = Day(TRUE, zero, zero, z3.IntVal(DAY - 1))
         elif iri in self._resolving:
-            found = _nowhere()
+            found = nowhere()
         else:
             self._resolving.add(iri)
-            found = _nowhere()
+            found = nowhere()
             for attempt in reversed(self.trial.anchors.get(iri, ())):
-                found = _else(self._attempt(attempt), found)
+                found = or_else(self._attempt(attempt), found)
             self._resolving.discard(iri)
             found = self._named(iri, found)
         self._anchors[iri] = found
@@ -698,12 +608,12 @@ class Worlds:
         if attempt.pick == "agreementOf":
             for one, other in pairwise(candidates):
                 self.definitions.append(
-                    z3.Implies(_and(one.found, other.found), one.day == other.day)
+                    z3.Implies(all_of(one.found, other.found), one.day == other.day)
                 )
         later = attempt.pick.startswith("latest")
-        found = _nowhere()
+        found = nowhere()
         for one in candidates:
-            found = _further(found, one, later=later)
+            found = further(found, one, later=later)
         return found
 
     def _candidate(self, thing: Thing, target: str, attempt: Selection) -> Day:
@@ -711,15 +621,15 @@ class Worlds:
             self.in_set(thing, target)[1],
             self.accepted(thing, attempt.accepted)[1],
             self.qualified(thing, attempt.qualifier)[1],
-            *(_not(self.qualified(thing, q)[1]) for q in attempt.unless),
+            *(negated(self.qualified(thing, q)[1]) for q in attempt.unless),
             self.within(thing, attempt.window)[1],
         ]
         if attempt.before is not None:
             limit = self.anchor(attempt.before)
-            chosen.append(_not(_and(limit.found, thing.start > limit.day)))
+            chosen.append(negated(all_of(limit.found, thing.start > limit.day)))
         if attempt.pick == "latestEndOf":
-            return Day(_and(*chosen), thing.end, thing.end * DAY, thing.end * DAY + DAY - 1)
-        return Day(_and(*chosen), thing.start, thing.first, thing.last)
+            return Day(all_of(*chosen), thing.end, thing.end * DAY, thing.end * DAY + DAY - 1)
+        return Day(all_of(*chosen), thing.start, thing.first, thing.last)
 
     def window(self, iri: str) -> Days:
         """Return a window; see `sarc_kb.prepare.anchors`."""
@@ -728,21 +638,21 @@ class Worlds:
         rule = self.trial.windows[iri]
         anchor = self.anchor(rule.anchor)
         last = self.anchor(rule.end_anchor) if rule.end_anchor else anchor
-        known = _and(anchor.found, last.found)
-        end: Formula | None = _months(last.day, rule.ends_months_before) - rule.ends_days_before
+        known = all_of(anchor.found, last.found)
+        end: Formula | None = months_back(last.day, rule.ends_months_before) - rule.ends_days_before
         if rule.ends_before is not None:
             other = self.window(rule.ends_before)
-            known = _and(known, other.known)
+            known = all_of(known, other.known)
             end = _BEFORE_ALL if other.start is None else other.start - 1
         if rule.open_end:
             end = None
         start: Formula | None = None
         if rule.starts_after is not None:
             other = self.window(rule.starts_after)
-            known = _and(known, other.known)
+            known = all_of(known, other.known)
             start = _AFTER_ALL if other.end is None else other.end + 1
         elif rule.months is not None or rule.days is not None:
-            start = _months(anchor.day, rule.months or 0) - (rule.days or 0)
+            start = months_back(anchor.day, rule.months or 0) - (rule.days or 0)
         self._windows[iri] = Days(known, start, end)
         return self._windows[iri]
 
@@ -776,13 +686,13 @@ class Worlds:
             value = source.axes.get(rule.value_from_axis)
             if value is None and not rule.even_if_silent:
                 return None
-        degree = _both(
+        degree = both(
             inside,
             self.accepted(source, rule.accepted),
             self.qualified(source, rule.qualifier),
             self.within(source, rule.window or EVER),
         )
-        unless = [_not(self.qualified(source, q)[1]) for q in rule.unless]
+        unless = [negated(self.qualified(source, q)[1]) for q in rule.unless]
         low, high = source.first, source.last
         start, end = source.start, source.end
         if rule.as_default:
@@ -791,8 +701,8 @@ class Worlds:
         name = f"{local_name(rule.iri)} of {source.name}"
         there, sure = z3.Bool(f"{name}:there"), z3.Bool(f"{name}:sure")
         self.definitions += [
-            there == _and(degree[0], *unless),
-            sure == (_FALSE if rule.as_suspected else _and(degree[1], *unless)),
+            there == all_of(degree[0], *unless),
+            sure == (FALSE if rule.as_suspected else all_of(degree[1], *unless)),
         ]
         return Thing(
             name,
@@ -821,13 +731,13 @@ class Worlds:
             one, other = self.anchor(rule.from_anchor), self.anchor(rule.to_anchor)
             scale = 10**6
             if rule.measured_in == str(SARC.CompletedYears):
-                low = high = _years(one.day)
+                low = high = years_at_entry(one.day)
             elif rule.measured_in == str(SARC.Minutes):
                 low, high = other.first - one.last, other.last - one.first
             else:
                 low = high = other.day - one.day
             found = z3.Bool(f"{local_name(rule.iri)}:there")
-            self.definitions.append(found == _and(one.found, other.found))
+            self.definitions.append(found == all_of(one.found, other.found))
             self.things.append(
                 Thing(
                     local_name(rule.iri),
@@ -879,30 +789,30 @@ class Worlds:
             maybe, sure = self.selected(thing, role)
             if z3.is_false(maybe):
                 continue
-            may, fits = _both(self.accepted(thing, role.accepted), self.inside(thing, role.bounds))
+            may, fits = both(self.accepted(thing, role.accepted), self.inside(thing, role.bounds))
             read.append((thing, maybe, sure, may, fits))
 
         def reaches(thing: Thing) -> Formula:
             """Nothing certain is later."""
-            return _and(*(_or((_not(s), thing.last >= t.first)) for t, _, s, _, _ in read))
+            return all_of(*(any_of((negated(s), thing.last >= t.first)) for t, _, s, _, _ in read))
 
-        newest = _or(s for _, _, s, _, _ in read)
-        good = _not(_or(_and(m, _not(fits), reaches(t)) for t, m, _, _, fits in read))
-        bad = _not(_or(_and(m, may, reaches(t)) for t, m, _, may, _ in read))
-        return _and(newest, good), _and(newest, bad)
+        newest = any_of(s for _, _, s, _, _ in read)
+        good = negated(any_of(all_of(m, negated(fits), reaches(t)) for t, m, _, _, fits in read))
+        bad = negated(any_of(all_of(m, may, reaches(t)) for t, m, _, may, _ in read))
+        return all_of(newest, good), all_of(newest, bad)
 
     def _some(self, clause: Clause) -> tuple[Formula, Formula]:
         maybe, sure = self._any(clause.role)
-        return sure, _and(self._settled(clause), _not(maybe))
+        return sure, all_of(self._settled(clause), negated(maybe))
 
     def _none(self, clause: Clause) -> tuple[Formula, Formula]:
         maybe, sure = self._any(clause.role)
-        return _and(self._settled(clause), _not(maybe)), sure
+        return all_of(self._settled(clause), negated(maybe)), sure
 
     def _any(self, role: Role | None) -> Degree:
         assert role is not None
         found = [self.matches(thing, role) for thing in self.things]
-        return _or(m for m, _ in found), _or(s for _, s in found)
+        return any_of(m for m, _ in found), any_of(s for _, s in found)
 
     def _graded(self, role: Role | None) -> list[tuple[Thing, Formula, Formula]]:
         assert role is not None
@@ -913,43 +823,43 @@ class Worlds:
         maybe, sure = [], []
         for one, may, fits in self._graded(clause.role):
             for other, may_too, fits_too in self._graded(clause.second):
-                near = _gap(one, other, clause)
-                maybe.append(_and(may, may_too, near[0]))
-                sure.append(_and(fits, fits_too, near[1]))
-        return _and(self._settled(clause), _not(_or(maybe))), _or(sure)
+                near = gap_degree(one, other, clause)
+                maybe.append(all_of(may, may_too, near[0]))
+                sure.append(all_of(fits, fits_too, near[1]))
+        return all_of(self._settled(clause), negated(any_of(maybe))), any_of(sure)
 
     def _each_has(self, clause: Clause) -> tuple[Formula, Formula]:
         first, second = self._graded(clause.role), self._graded(clause.second)
         lonely, open_ = [], []
         for one, may, fits in first:
-            near = [(_gap(one, other, clause), m, s) for other, m, s in second]
-            lonely.append(_and(fits, _not(_or(_and(m, gap[0]) for gap, m, _ in near))))
-            open_.append(_and(may, _not(_or(_and(s, gap[1]) for gap, _, s in near))))
+            near = [(gap_degree(one, other, clause), m, s) for other, m, s in second]
+            lonely.append(all_of(fits, negated(any_of(all_of(m, gap[0]) for gap, m, _ in near))))
+            open_.append(all_of(may, negated(any_of(all_of(s, gap[1]) for gap, _, s in near))))
         settled = self._settled(clause)
-        return _and(settled, _not(_or(open_))), _and(settled, _or(lonely))
+        return all_of(settled, negated(any_of(open_))), all_of(settled, any_of(lonely))
 
     def _settled(self, clause: Clause) -> Formula:
         """Whether silence is an answer: what can be stated is; the rest takes a fact."""
         assert clause.role is not None
-        days = Days(_TRUE, None, z3.IntVal(0))
+        days = Days(TRUE, None, z3.IntVal(0))
         if clause.role.window != EVER:
             days = self.window(clause.role.window)
         scope = clause.settled_by
         if scope is None or scope not in self._settlings:
-            return days.known if scope else _FALSE
+            return days.known if scope else FALSE
         found = []
         for rule in self._settlings[scope]:
             for thing in self.things:
-                sure = _and(
+                sure = all_of(
                     self.in_set(thing, rule.source)[1],
                     self.accepted(thing, rule.accepted)[1],
                     self.qualified(thing, rule.qualifier)[1],
                     self.within(thing, rule.window or EVER)[1],
                 )
-                until = _least(thing.start + rule.holds_for, z3.IntVal(0))
-                reach = _TRUE if days.end is None else until >= days.end
-                found.append(_and(sure, reach))
-        return _and(days.known, _or(found))
+                until = lesser(thing.start + rule.holds_for, z3.IntVal(0))
+                reach = TRUE if days.end is None else until >= days.end
+                found.append(all_of(sure, reach))
+        return all_of(days.known, any_of(found))
 
     def _fold(self, iri: str) -> tuple[Formula, Formula]:
         """Return when a join or clause passes, and when it fails."""
@@ -960,9 +870,9 @@ class Worlds:
         passed = [p for p, _ in parts]
         failed = [f for _, f in parts]
         if join.operator == "and":
-            found = _and(*passed), _or(failed)
+            found = all_of(*passed), any_of(failed)
         else:
-            found = _or(passed), _and(*failed)
+            found = any_of(passed), all_of(*failed)
         self.passes[iri], self.fails[iri] = found
         return found
 
@@ -1036,88 +946,3 @@ _SNAKE = {
     "noPair": "no_pair",
     "eachHas": "each_has",
 }
-
-
-def _gap(one: Thing, other: Thing, clause: Clause) -> Degree:
-    """Return the degree to which ``other`` lies within the gap after ``one``."""
-    assert clause.gap is not None
-    if one.name == other.name:
-        return _FALSE, _FALSE
-    least, most = other.first - one.last, other.last - one.first
-    low, high = clause.gap
-    moment = _FALSE
-    if one.timed and other.timed:
-        moment = z3.And(one.first == other.first, one.first == one.last, other.first == other.last)
-    return (
-        _and(most >= low, least <= high, _not(moment)),
-        _and(least >= low, most <= high, _not(moment)),
-    )
-
-
-def _nowhere() -> Day:
-    zero = z3.IntVal(0)
-    return Day(_FALSE, zero, zero, zero)
-
-
-def _else(one: Day, other: Day) -> Day:
-    """Return ``one`` where it is found, else ``other``."""
-    if z3.is_true(one.found):
-        return one
-    if z3.is_false(one.found):
-        return other
-    parts = ((one.day, other.day), (one.first, other.first), (one.last, other.last))
-    return Day(_or((one.found, other.found)), *(z3.If(one.found, a, b) for a, b in parts))
-
-
-def _further(one: Day, other: Day, *, later: bool) -> Day:
-    """Return the later or earlier of two anchors that may be found."""
-    if z3.is_false(one.found):
-        return other
-    if z3.is_false(other.found):
-        return one
-
-    def pick(a: Formula, b: Formula) -> Formula:
-        better = a >= b if later else a <= b
-        return z3.If(_and(one.found, _or((_not(other.found), better))), a, b)
-
-    return Day(
-        _or((one.found, other.found)),
-        pick(one.day, other.day),
-        pick(one.first, other.first),
-        pick(one.last, other.last),
-    )
-
-
-def _least(a: Formula, b: Formula) -> Formula:
-    return z3.If(a <= b, a, b)
-
-
-def _months(day: Formula, months: int) -> Formula:
-    """Return the day some calendar months before a day of the worlds."""
-    if not months:
-        return day
-    if z3.is_int_value(day):
-        return z3.IntVal(months_before(ENTRY + day.as_long(), months) - ENTRY)
-    return _pieces(
-        day, range(-LONG, AHEAD + 1), lambda d: d - (months_before(ENTRY + d, months) - ENTRY), True
-    )
-
-
-def _years(day: Formula) -> Formula:
-    """Return the completed years at entry of somebody born on ``day``."""
-    days = range(-AGES * 365 - 40, 1)
-    return _pieces(day, days, lambda d: completed_years(ENTRY + d, ENTRY), False)
-
-
-def _pieces(day: Formula, days: Sequence[int], of: Callable[[int], int], minus: bool) -> Formula:
-    """Return a function of a day that is constant over stretches as a chain of choices, or the day
-    less that function."""
-    last = of(days[-1])
-    found: Formula = day - last if minus else z3.IntVal(last)
-    current = last
-    for one in reversed(days):
-        value = of(one)
-        if value != current:
-            current = value
-            found = z3.If(day <= one, day - value if minus else z3.IntVal(value), found)
-    return found
