@@ -237,7 +237,8 @@ def test_the_page_names_every_kind_of_missing_data() -> None:
 
 def test_what_is_not_asked_for_is_not_written(screen: Screen, six: Path) -> None:
     run = screen(six, "--no-clauses", output="out-1")
-    assert sorted(p.name for p in run.folder.iterdir()) == ["patients.csv", "summary.json"]
+    written = ["patients.csv", "summary.html", "summary.json"]
+    assert sorted(p.name for p in run.folder.iterdir()) == written
     whole, bare = screen(six, output="out-2"), screen(six, "--no-evidence", output="out-3")
     assert any(r["evidence"] for r in whole.rows("clauses"))
     for row, full in zip(bare.rows("clauses"), whole.rows("clauses"), strict=True):
@@ -269,7 +270,7 @@ def test_the_same_bytes_with_any_number_of_workers(
     in_parts_of(3, monkeypatch)
     source = many(tmp_path / "many.ttl", 20)
     runs = [screen(source, output=f"out-{n}", form=form, workers=n) for n in (1, 2)]
-    for name in (f"patients.{form}", f"clauses.{form}", "summary.json"):
+    for name in (f"patients.{form}", f"clauses.{form}", "summary.json", "summary.html"):
         first, *rest = ((run.folder / name).read_bytes() for run in runs)
         assert all(other == first for other in rest), name
 
@@ -340,7 +341,12 @@ def test_hostile_labels_are_harmless(form: str, screen: Screen, hostile: Path) -
     assert run.code == FINISHED
     assert (run.summary["patients"], run.summary["not_judged"]) == (len(HOSTILE), 0)
     names = {p.relative_to(run.folder).as_posix() for p in run.folder.rglob("*")}
-    assert all(re.fullmatch(r"[a-z-]+\.(csv|json|jsonl|parquet)", name) for name in names), names
+    assert all(re.fullmatch(r"[a-z-]+\.(csv|html|json|jsonl|parquet)", name) for name in names), (
+        names
+    )
+    page = (run.folder / "summary.html").read_text("utf-8")
+    assert page.isprintable() or not set(page) - {"\n"} & set(map(chr, range(32)))
+    assert not any(label in page for label in HOSTILE if len(label) > 3)  # it names nobody
     for text in (run.out, run.err):
         assert not set(text) & {"\x1b", "\r", "\t", "\u202e"}
     if form == "parquet":
