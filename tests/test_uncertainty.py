@@ -68,8 +68,11 @@ def without_unit(fact: Fact) -> Fact | None:
 
 def silent_on_axes(fact: Fact) -> Fact | None:
     # On three axes silence is read, by rules the report names: old surgery is recovered from, the
-    # only tumour is the index tumour, a resection without a mark may be the study's own.
+    # only tumour is the index tumour, a resection without a mark may be the study's own. So is it
+    # about epilepsy that is called refractory: not under control, unless the record says that it is.
     read = {str(SARC[a]) for a in ("recovery", "subject", "resectionRole")}
+    if str(SARC.RefractoryEpilepsy) in fact.concepts:
+        read.add(str(SARC.control))
     kept = tuple(a for a in fact.axes if a[0] in read)
     return replace(fact, axes=kept) if len(kept) < len(fact.axes) else None
 
