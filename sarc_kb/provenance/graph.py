@@ -81,8 +81,9 @@ def _entity(graph: Graph, file: File | Input) -> URIRef:
 
 
 def _agent(package: str, version: str) -> URIRef:
-    if package == "python":
-        return URIRef(
-            f"https://www.python.org/downloads/release/python-{version.replace('.', '')}/"
-        )
-    return URIRef(f"https://pypi.org/project/{package}/{version}/")
+    """Return the package URL of a version of a package, or of Python itself.
+
+    Source: Package URL specification (ECMA-427), types pypi and generic.
+    """
+    kind = "generic" if package == "python" else "pypi"
+    return URIRef(f"pkg:{kind}/{package}@{version}")
