@@ -345,7 +345,7 @@ def test_hostile_labels_are_harmless(form: str, screen: Screen, hostile: Path) -
         names
     )
     page = (run.folder / "summary.html").read_text("utf-8")
-    assert page.isprintable() or not set(page) - {"\n"} & set(map(chr, range(32)))
+    assert page.replace("\n", "").isprintable()
     assert not any(label in page for label in HOSTILE if len(label) > 3)  # it names nobody
     for text in (run.out, run.err):
         assert not set(text) & {"\x1b", "\r", "\t", "\u202e"}

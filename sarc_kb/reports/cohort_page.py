@@ -10,30 +10,17 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from sarc_kb import __version__
-from sarc_kb.assessment import Conclusion, KnowledgeBaseInfo, TreatmentOutcome, Verdict
+from sarc_kb.assessment import KnowledgeBaseInfo, Outcome, Verdict
 from sarc_kb.cohort.screen import Screening
 from sarc_kb.cohort.summary import CriterionCount, TrialCount
 from sarc_kb.errors import Finding
 from sarc_kb.reports.escaping import all_visible, visible
-from sarc_kb.reports.pages import environment, style, style_hash
+from sarc_kb.reports.pages import TONES, environment, style, style_hash
 from sarc_kb.rules import Trial
 
 _STYLES = ("patient.css", "cohort.css")
-# What is told by colour is told by a sign and a word as well.
-_TONES: Mapping[str, tuple[str, str]] = {
-    Verdict.ELIGIBLE.value: ("pass", "✓"),
-    Verdict.UNDETERMINED.value: ("open", "?"),
-    Verdict.INELIGIBLE.value: ("fail", "✗"),
-    Verdict.ERROR.value: ("info", "!"),
-    Verdict.NOT_ASKED.value: ("info", "–"),
-    Conclusion.VIOLATION.value: ("fail", "✗"),
-    Conclusion.DEVIATION.value: ("open", "!"),
-    Conclusion.IN_PROGRESS.value: ("info", "…"),
-    Conclusion.CONFORMANT.value: ("pass", "✓"),
-    TreatmentOutcome.NOT_YET_APPLICABLE.value: ("info", "…"),
-    TreatmentOutcome.PERMITTED.value: ("info", "i"),
-    TreatmentOutcome.NOT_RULED.value: ("info", "i"),
-}
+_TONES = {said.value: tone for said, tone in TONES.items() if not isinstance(said, Outcome)}
+"""By the words that counts go by."""
 _BEST_FIRST = (
     Verdict.ELIGIBLE.value,
     Verdict.UNDETERMINED.value,
@@ -93,10 +80,7 @@ def shares(counts: Iterable[tuple[str, int]], total: int) -> list[Share]:
     given = {name: count for name, count in counts if count}
     order = [name for name in _BEST_FIRST if name in given]
     order += [name for name in given if name not in order]
-    return [
-        Share(name, *_TONES.get(name, ("info", "·")), given[name], *_parts(given[name], total))
-        for name in order
-    ]
+    return [Share(name, *_TONES[name], given[name], *_parts(given[name], total)) for name in order]
 
 
 def bar(count: int, total: int) -> str:

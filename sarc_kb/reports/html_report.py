@@ -11,7 +11,6 @@ text equivalents of drawings).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -19,12 +18,10 @@ from sarc_kb.assessment import (
     Assessment,
     AssessmentSet,
     ClauseResult,
-    Conclusion,
     CriterionResult,
     Outcome,
     TreatmentOutcome,
     TreatmentResult,
-    Verdict,
 )
 from sarc_kb.errors import Finding
 from sarc_kb.reports import pages, plots, telling
@@ -34,29 +31,6 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 _STYLE = "patient.css"
-# What is told by colour is told by a sign and a word as well.
-_TONES: Mapping[object, tuple[str, str]] = {
-    Outcome.FAIL: ("fail", "✗"),
-    Outcome.UNDETERMINED: ("open", "?"),
-    Outcome.PASS: ("pass", "✓"),
-    Verdict.ELIGIBLE: ("pass", "✓"),
-    Verdict.INELIGIBLE: ("fail", "✗"),
-    Verdict.UNDETERMINED: ("open", "?"),
-    Verdict.ERROR: ("fail", "!"),
-    Verdict.NOT_ASKED: ("info", "–"),
-    TreatmentOutcome.VIOLATION: ("fail", "✗"),
-    TreatmentOutcome.UNDETERMINED: ("open", "?"),
-    TreatmentOutcome.DEVIATION: ("open", "!"),
-    TreatmentOutcome.NOT_YET_APPLICABLE: ("info", "…"),
-    TreatmentOutcome.PERMITTED: ("info", "i"),
-    TreatmentOutcome.NOT_RULED: ("info", "i"),
-    TreatmentOutcome.CONFORMANT: ("pass", "✓"),
-    Conclusion.VIOLATION: ("fail", "✗"),
-    Conclusion.UNDETERMINED: ("open", "?"),
-    Conclusion.DEVIATION: ("open", "!"),
-    Conclusion.IN_PROGRESS: ("info", "…"),
-    Conclusion.CONFORMANT: ("pass", "✓"),
-}
 _IDS_AT_THE_END = re.compile(r"(?P<text>.*) \[(?P<ids>[^\[\]]+)\]", re.DOTALL)
 
 
@@ -73,12 +47,12 @@ def render_html(result: AssessmentSet) -> str:
 def _environment() -> Environment:
     environment = pages.environment()
     environment.filters |= {
-        "tone": lambda outcome: _TONES[outcome][0],
-        "sign": lambda outcome: _TONES[outcome][1],
+        "tone": lambda outcome: pages.TONES[outcome][0],
+        "sign": lambda outcome: pages.TONES[outcome][1],
         "groupby_outcome": _by_outcome,
         "word": lambda outcome: outcome.word if isinstance(outcome, Outcome) else outcome.value,
     }
-    environment.tests["toned"] = lambda outcome, tone: _TONES[outcome][0] == tone
+    environment.tests["toned"] = lambda outcome, tone: pages.TONES[outcome][0] == tone
     environment.globals |= {
         "strips": _strips,
         "strip": lambda part: plots.strip(part) if isinstance(part, ClauseResult) else None,

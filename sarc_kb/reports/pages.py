@@ -7,14 +7,42 @@ Source: HTML living standard; Content Security Policy 3 (hash sources).
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from sarc_kb.assessment import Conclusion, Outcome, TreatmentOutcome, Verdict
+
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+
+Tonal = Outcome | Verdict | TreatmentOutcome | Conclusion
+TONES: Mapping[Tonal, tuple[str, str]] = {
+    Outcome.FAIL: ("fail", "✗"),
+    Outcome.UNDETERMINED: ("open", "?"),
+    Outcome.PASS: ("pass", "✓"),
+    Verdict.ELIGIBLE: ("pass", "✓"),
+    Verdict.INELIGIBLE: ("fail", "✗"),
+    Verdict.UNDETERMINED: ("open", "?"),
+    Verdict.ERROR: ("fail", "!"),
+    Verdict.NOT_ASKED: ("info", "–"),
+    TreatmentOutcome.VIOLATION: ("fail", "✗"),
+    TreatmentOutcome.UNDETERMINED: ("open", "?"),
+    TreatmentOutcome.DEVIATION: ("open", "!"),
+    TreatmentOutcome.NOT_YET_APPLICABLE: ("info", "…"),
+    TreatmentOutcome.PERMITTED: ("info", "i"),
+    TreatmentOutcome.NOT_RULED: ("info", "i"),
+    TreatmentOutcome.CONFORMANT: ("pass", "✓"),
+    Conclusion.VIOLATION: ("fail", "✗"),
+    Conclusion.UNDETERMINED: ("open", "?"),
+    Conclusion.DEVIATION: ("open", "!"),
+    Conclusion.IN_PROGRESS: ("info", "…"),
+    Conclusion.CONFORMANT: ("pass", "✓"),
+}
+"""The colour and the sign of an outcome: what is told by the one is told by the other, and in words."""
 
 
 def environment(
