@@ -616,6 +616,15 @@ def _agreed(found: Iterable[Mapping[str, str]]) -> dict[str, str]:
 
 def bug_finding(record: PatientRecord, bug: Exception) -> Finding:
     """Return what went wrong on one record, which must never stop a cohort, without its values."""
+    if isinstance(bug, MemoryError):
+        return Finding(
+            "ENGINE009",
+            "error",
+            record.origin,
+            "there was not memory enough for this record",
+            "nothing is known about this patient; the other patients are not touched",
+            "give the program more memory",
+        )
     where = traceback.extract_tb(bug.__traceback__)[-1]
     return Finding(
         "ENGINE005",
