@@ -243,7 +243,7 @@ class IsolatedWorkers:
         )
 
     def _out_of_memory(self) -> OutOfMemory:
-        allowed = "there is" if self._memory is None else f"{self._memory / 1_000_000:g} MB"
+        allowed = "there is" if self._memory is None else f"{self._memory >> 20} MB"
         return OutOfMemory(
             f"it needed more memory than {allowed}",
             "one task may take that much, so that it cannot starve the others",

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -346,7 +345,7 @@ def prepare_all(
     store: PreparedStore,
     *,
     workers: int,
-    limits: Limits = Limits(),  # noqa: B008 - it cannot be changed
+    limits: Limits = Limits(),
     size: int = PART,
 ) -> Iterator[int]:
     """Prepare ``records`` into ``store``; yield how many patients each finished part has.
