@@ -32,7 +32,7 @@ def derive(p: Preparation, *, windowed: bool) -> None:
     for _ in range(8):
         changed = False
         for rule in rules:
-            for item in list(p.items):
+            for number, item in p.numbered(rule.source):
                 key = (rule.iri, rule.gives, item.id)
                 if key in done or rule.iri == item.derived_by:
                     continue
@@ -40,7 +40,7 @@ def derive(p: Preparation, *, windowed: bool) -> None:
                 if rule.kind == "Refinement":
                     if degree == 2:
                         done.add(key)
-                        changed |= refine(p, item, rule)
+                        changed |= refine(p, number, rule)
                 elif degree:
                     done.add(key)
                     derived = imply(p, item, rule, degree)
@@ -70,8 +70,9 @@ def matches(p: Preparation, item: Item, rule: Derivation) -> int:
     return degree
 
 
-def refine(p: Preparation, item: Item, rule: Derivation) -> bool:
-    new = item
+def refine(p: Preparation, number: int, rule: Derivation) -> bool:
+    """Make the item in that place more specific; return whether that changed it."""
+    item = new = p.items[number]
     if rule.adds_value:
         new = replace(new, values=narrowed(p, new.values, rule.adds_value), has_value=True)
     if rule.adds_concept:
@@ -83,7 +84,7 @@ def refine(p: Preparation, item: Item, rule: Derivation) -> bool:
         return False
     if rule.rests_on:
         new = replace(new, rests_on=(*new.rests_on, rule.rests_on))
-    p.items[p.items.index(item)] = new
+    p.items[number] = new
     return True
 
 
