@@ -86,6 +86,11 @@ def content_sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
+ENGINES_KEPT = 16
+"""How many compiled trials with their processors a knowledge base keeps, so that one that is asked
+for ever other limits does not grow."""
+
+
 class KnowledgeBase:
     """One loaded knowledge base; loading takes a second, judging a patient a fraction of it."""
 
@@ -269,7 +274,8 @@ class KnowledgeBase:
         relaxed: Mapping[str, str] | None = None,
         name: str = "pyshacl",
     ) -> tuple[Trial, ShaclEngine]:
-        """Return the compiled trial and a processor loaded with it; kept for the next call."""
+        """Return the compiled trial and a processor loaded with it; the last `ENGINES_KEPT` are
+        kept for the next call."""
         key = (
             trial,
             tuple(sorted((policies or {}).items())),
@@ -277,13 +283,17 @@ class KnowledgeBase:
             tuple(sorted((relaxed or {}).items())),
             name,
         )
-        if key not in self._engines:
+        if key in self._engines:
+            self._engines[key] = self._engines.pop(key)  # the one used last is the last to go
+        else:
             ensure_checked(self, trial.upper() if trial else self.default_trial())
             compiled = self.compile(trial, policies=policies, readings=readings, relaxed=relaxed)
             self._engines[key] = (
                 compiled,
                 ShaclEngine(compiled, self.root / "shapes" / "components", name),
             )
+            while len(self._engines) > ENGINES_KEPT:
+                del self._engines[next(iter(self._engines))]
         return self._engines[key]
 
     # -- patients ------------------------------------------------------------------------------

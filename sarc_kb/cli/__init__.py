@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 from sarc_kb import __version__
 from sarc_kb.errors import Finding, SarcError, UsageError
+from sarc_kb.options import pairs as pairs
+from sarc_kb.reports.formats import MEDIA_TYPES
 from sarc_kb.whole_file import whole_file
 
 if TYPE_CHECKING:
@@ -27,10 +29,7 @@ if TYPE_CHECKING:
 
 PASS, FAIL, COULD_NOT, UNDETERMINED, INTERRUPTED = 0, 1, 2, 3, 130
 _STANDARD_OUTPUT = "standard output"
-FORMATS = (
-    *("text", "html", "markdown", "xlsx"),
-    *("json", "jsonl", "fhir", "turtle", "jsonld", "junit"),
-)
+FORMATS = tuple(MEDIA_TYPES)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -343,36 +342,6 @@ def complain(finding: Finding) -> None:
         print(f"  {name:<5} {visible(getattr(finding, name))}", file=sys.stderr)
 
 
-def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise UsageError(
-                Finding(
-                    "USE011",
-                    "error",
-                    f"{option} {text}",
-                    "no name and value",
-                    "nothing would change, silently",
-                    f"write {option} NAME=VALUE",
-                )
-            )
-        if name in found:
-            raise UsageError(
-                Finding(
-                    "USE011",
-                    "error",
-                    f"{option} {text}",
-                    "given twice",
-                    "only one can hold",
-                    "give it once",
-                )
-            )
-        found[name] = value
-    return found
-
-
 def knowledge_base(options: argparse.Namespace) -> KnowledgeBase:
     from sarc_kb.kb import KnowledgeBase
 
@@ -449,13 +418,12 @@ def _validate(options: argparse.Namespace) -> int:
         write(stream_jsonl(kb.info, judged(), problems), options.output)
     else:
         result = AssessmentSet(kb.info, tuple(judged()), tuple(problems))
-        if options.format == "xlsx":
-            from sarc_kb.reports.xlsx_report import render_xlsx
-
+        report = _render(result, options, trial)
+        if isinstance(report, bytes):
             with whole_file(Path(options.output)) as stream:
-                stream.write(render_xlsx(result))
+                stream.write(report)
         else:
-            write(_render(result, options, kb), options.output)
+            write(report, options.output)
     for finding in problems:
         if finding.severity != "info":
             complain(finding)
@@ -525,43 +493,15 @@ class _Seen:
         return PASS
 
 
-def _render(result: AssessmentSet, options: argparse.Namespace, kb: KnowledgeBase) -> str:
-    if options.format == "json":
-        from sarc_kb.reports.json_report import render_json
-
-        return render_json(result)
-    if options.format == "html":
-        from sarc_kb.reports.html_report import render_html
-
-        return render_html(result)
-    if options.format == "fhir":
-        from sarc_kb.reports.fhir_report import render_fhir
-
-        return render_fhir(result)
-    if options.format == "markdown":
-        from sarc_kb.reports.markdown_report import render_markdown
-
-        return render_markdown(result)
-    if options.format == "junit":
-        from sarc_kb.reports.junit_report import render_junit
-
-        return render_junit(result)
-    if options.format in ("turtle", "jsonld"):
-        from sarc_kb.reports import shacl_report
-
-        render = (
-            shacl_report.render_turtle if options.format == "turtle" else shacl_report.render_jsonld
-        )
-        trial = kb.compile(options.trial)
-        clauses = [c for part in trial.parts for c in part.clauses.values()]
-        return render(result, components={c.iri: c.component_iri for c in clauses})
-    from sarc_kb.reports.text_report import render_text
+def _render(result: AssessmentSet, options: argparse.Namespace, trial: Trial) -> str | bytes:
+    from sarc_kb.reports.formats import render
 
     to_terminal = options.output is None and sys.stdout.isatty()
-    colour = to_terminal and "NO_COLOR" not in os.environ
-    return render_text(
+    return render(
         result,
-        colour=colour,
+        options.format,
+        components=trial.components,
+        colour=to_terminal and "NO_COLOR" not in os.environ,
         width=width(options.output),
         verbose=options.verbose,
         quiet=options.quiet,
