@@ -44,7 +44,7 @@ LAYERS = (
     {"to_decide"},
     {"assess"},
     {"treatment"},
-    {"reports", "reports.rule_report", "reports.checklist_report"},
+    {"reports", "reports.rule_report", "reports.checklist_report", "reports.rule_json"},
     {"rule_check", "rule_places"},
     {"kb"},
     {"cases", "readiness", "earliest", "judging", "entry_dates"},

@@ -69,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     explain.add_argument("rule", metavar="RULE", help="such as I07a")
     common_options(explain)
 
-    from sarc_kb.cli import audit, check, diff, docs, pack, readings, screen
+    from sarc_kb.cli import audit, check, diff, docs, pack, readings, screen, serve
 
     check.add_parser(commands)
 
@@ -150,6 +150,7 @@ def build_parser() -> argparse.ArgumentParser:
     diff.add_parser(commands)
     readings.add_parser(commands)
     pack.add_parsers(commands)
+    serve.add_parser(commands)
 
     completion = commands.add_parser("completion", help="print a shell completion script")
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
@@ -866,6 +867,12 @@ def _docs(options: argparse.Namespace) -> int:
     return docs.run(options)
 
 
+def _serve(options: argparse.Namespace) -> int:
+    from sarc_kb.cli import serve
+
+    return serve.run(options)
+
+
 def _readings(options: argparse.Namespace) -> int:
     from sarc_kb.cli import readings
 
@@ -879,6 +886,7 @@ _COMMANDS = {
     "verify": _pack,
     "docs": _docs,
     "readings": _readings,
+    "serve": _serve,
     "validate": _validate,
     "screen": _screen,
     "rules": _rules,

@@ -47,7 +47,9 @@ class Contents:
                 # patch of a Bundle, it describes a change.
                 given = enumerate(dicts(node.get("parameter")))
                 held = [(i, p["resource"]) for i, p in given if "resource" in p]
-                todo += [(f"{place} parameter[{i}]".strip(), r, None, None, 0) for i, r in held][::-1]
+                todo += [(f"{place} parameter[{i}]".strip(), r, None, None, 0) for i, r in held][
+                    ::-1
+                ]
             else:
                 entry = Entry(place or "input", node, url, refused=refused)
                 self.entries.append(entry)
