@@ -74,6 +74,13 @@ def add_parser(commands: Any) -> None:
         default=10,
         help="of one record, at most 64 (default: 10)",
     )
+    serve.add_argument(
+        "--upload-limit",
+        metavar="SECONDS",
+        type=cli.positive,
+        default=30,
+        help="for one request to arrive, and for somebody to go on reading (default: 30)",
+    )
     serve.add_argument("--rules", metavar="FOLDER", help="another knowledge base")
     serve.add_argument(
         "--engine", metavar="NAME", default="pyshacl", help="pyshacl, pyshifty, pyshacl-turbo"
@@ -143,6 +150,7 @@ def run(options: argparse.Namespace) -> int:
             token,
             Limits(
                 size=options.size_limit * 1_000_000,
+                upload=options.upload_limit,
                 workers=options.workers,
                 waiting=options.waiting,
             ),

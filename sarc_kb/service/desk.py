@@ -25,7 +25,8 @@ _PROBE_SECONDS = 5
 class Limits:
     """What requests may ask of the machine.
 
-    ``size``: bytes of a body. ``upload``: seconds in which it must have come. ``workers``: records
+    ``size``: bytes of a body. ``upload``: seconds in which it must have come, as
+    must the headers before it. ``workers``: records
     that are judged at once; ``waiting``: records that may wait for a worker.
     """
 

@@ -14,7 +14,7 @@ TEXT, JSON, FHIR = MEDIA_TYPES["text"], MEDIA_TYPES["json"], MEDIA_TYPES["fhir"]
 PROBLEM = "application/problem+json"
 
 RECORDS: Mapping[str, str] = {
-    FHIR: ".json",
+    FHIR: ".ndjson",
     JSON: ".json",
     "application/fhir+ndjson": ".ndjson",
     "application/x-ndjson": ".ndjson",
@@ -23,8 +23,8 @@ RECORDS: Mapping[str, str] = {
     "application/ld+json": ".jsonld",
     "application/rdf+xml": ".rdf",
 }
-"""The media types of records, with the ending that a file of that kind has. Of plain JSON, the first
-characters tell whether it is FHIR or JSON-LD."""
+"""The media types of records, with the ending that a file of that kind has. FHIR is read in either
+form; of plain JSON, the first characters tell whether it is FHIR or JSON-LD."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,7 @@ EVALUATE = Operation(
     "The operation of FHIR: a Bundle, or Parameters with one, comes out as a Bundle with a GuidanceResponse a patient.",
     {FHIR: "fhir", JSON: "fhir"},
     tuple(o for o in (POLICY, READING, RELAX, ENTRY_DATE, COMPLETE, ATTEST, AS_OF, ONLY)),
-    takes={FHIR: ".json", JSON: ".json"},
+    takes={FHIR: ".ndjson", JSON: ".ndjson"},
 )
 CAPABILITIES = Operation(
     "capabilities",

@@ -28,10 +28,6 @@ from sarc_kb.workers import IsolatedWorkers, WorkerFailed
 CONNECTIONS = 256
 """At most, whatever they do; each may hold some kilobytes."""
 HEADER_BYTES = 16_384
-HEADER_SECONDS = 10
-"""In which the line and the headers of a request must have come."""
-READER_SECONDS = 30
-"""After which somebody who reads nothing of an answer is cut off."""
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -76,7 +72,7 @@ def serve(
             if faults := _faults(workers):
                 raise RuleBaseError(*faults)
             app = application(Desk(workers, limits), rights)
-            server = _Server(_config(app, seconds))
+            server = _Server(_config(app, limits.upload, seconds))
             # uvicorn answers what is running and then sends itself the signal again; asked to end
             # is no failure.
             signal.signal(signal.SIGTERM, lambda *_: None)
@@ -137,10 +133,10 @@ class _Server(uvicorn.Server):
         self.when_started()
 
 
-def _config(app: Any, seconds: float) -> uvicorn.Config:
+def _config(app: Any, patience: float, seconds: float) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=_Connection,
+        http=type("_PatientConnection", (_Connection,), {"patience": patience}),
         ws="none",
         lifespan="off",
         loop="asyncio",
@@ -155,8 +151,13 @@ def _config(app: Any, seconds: float) -> uvicorn.Config:
 
 
 class _Connection(H11Protocol):
-    """A connection that may be neither slow to ask nor slow to read."""
+    """A connection that may be neither slow to ask nor slow to read.
 
+    ``patience``: seconds in which the line and the headers of a request must have come, and after
+    which somebody who reads nothing of an answer is cut off.
+    """
+
+    patience: float
     _patience: TimerHandle | None = None
     _reading: TimerHandle | None = None
 
@@ -177,11 +178,11 @@ class _Connection(H11Protocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _wait(self) -> None:
-        self._patience = self.loop.call_later(HEADER_SECONDS, self._cut, "_patience")
+        self._patience = self.loop.call_later(self.patience, self._cut, "_patience")
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._reading = self.loop.call_later(READER_SECONDS, self._cut, "_reading")
+        self._reading = self.loop.call_later(self.patience, self._cut, "_reading")
 
     def resume_writing(self) -> None:
         super().resume_writing()

@@ -91,8 +91,8 @@ def read_bytes(
 ) -> tuple[Patients, list[Finding]]:
     """Return the patients of one input, as `read_sources` does of a file or of standard input.
 
-    ``ending`` tells the format, as the ending of a file's name does; an empty one leaves it to the
-    first characters.
+    ``ending`` tells the format, as the ending of a file's name does (``.ndjson``: FHIR in either
+    form); an empty one leaves it to the first characters.
     """
     patients = Patients()
     problems: list[Finding] = []
@@ -315,7 +315,7 @@ def _read_data(
                 f"name the file, with the ending {FACTS_ENDING}",
             )
         )
-    kind = FORMATS.get(ending) or _sniff(data)
+    kind = "fhir" if ending == ".ndjson" else FORMATS.get(ending) or _sniff(data)
     if kind == "fhir":
         return read_fhir(data, origin, terms.fhir, problems=problems)
     return read_rdf(data, origin, kind, terms.axes)
