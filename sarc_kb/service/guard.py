@@ -24,7 +24,7 @@ LOG = logging.getLogger("sarc_kb.service")
 _OPEN = {"/", "/page", "/page.css", *(o.path for o in OPERATIONS if o.open)}
 """Paths that need no token: those that tell nothing of a record, and that of the page, whose form
 brings the token along."""
-_PAGE_POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+_PAGE_POLICY = "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 _HEADERS = {
     "x-content-type-options": "nosniff",
     "cache-control": "no-store",
