@@ -72,7 +72,7 @@ def main() -> None:
         code = process.wait()
     sent = int(rate * seconds)
     lost = sent - sum(outcomes.values())
-    cuts = statistics.quantiles(times, n=100)
+    cuts = statistics.quantiles(times, n=100, method="inclusive")
     table(
         f"Service: {sent} validations in {took:.0f} s, {rate:g} a second, {WORKERS} workers",
         ("", ""),
