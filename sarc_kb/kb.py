@@ -421,11 +421,11 @@ class KnowledgeBase:
                 )
             return replace(assessment, treatment=treatment)
         except (InputError, EngineError) as failure:
-            return _not_judged(record, trial, failure.findings[0])
+            return not_judged(record, trial, failure.findings[0])
         except UsageError:
             raise
         except Exception as bug:
-            return _not_judged(record, trial, bug_finding(record, bug))
+            return not_judged(record, trial, bug_finding(record, bug))
 
     def _assess_treatment(
         self,
@@ -626,6 +626,15 @@ def _agreed(found: Iterable[Mapping[str, str]]) -> dict[str, str]:
 
 def bug_finding(record: PatientRecord, bug: Exception) -> Finding:
     """Return what went wrong on one record, which must never stop a cohort, without its values."""
+    if isinstance(bug, MemoryError):
+        return Finding(
+            "ENGINE009",
+            "error",
+            record.origin,
+            "there was not memory enough for this record",
+            "nothing is known about this patient; the other patients are not touched",
+            "give the program more memory, or raise its limit",
+        )
     where = traceback.extract_tb(bug.__traceback__)[-1]
     return Finding(
         "ENGINE005",
@@ -737,7 +746,8 @@ def _span_text(lo: int, hi: int) -> str:
     return iso(lo) if lo == hi else f"{iso(lo)} to {iso(hi)}"
 
 
-def _not_judged(record: PatientRecord, trial: Trial, why: Finding) -> Assessment:
+def not_judged(record: PatientRecord, trial: Trial, why: Finding) -> Assessment:
+    """Return the assessment of a patient who cannot be judged: the verdict is ``error``."""
     return Assessment(
         trial=trial.id,
         trial_iri=trial.iri,

@@ -20,6 +20,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from sarc_kb.errors import Finding
+
 T = TypeVar("T")
 
 
@@ -49,9 +51,11 @@ def _end_with_the_run() -> None:
 class WorkerFailed(Exception):  # noqa: N818 - it and its kinds are named by what happened
     """A task has no result because of what it did to its worker.
 
-    ``found``, ``why`` and ``fix`` are those of a `sarc_kb.errors.Finding`; none of them says
-    anything about what the task was given.
+    ``code``, ``found``, ``why`` and ``fix`` are those of a `sarc_kb.errors.Finding`; none of them
+    says anything about what the task was given.
     """
+
+    code = "ENGINE006"
 
     def __init__(self, found: str, why: str, fix: str) -> None:
         super().__init__(found, why, fix)
@@ -60,13 +64,21 @@ class WorkerFailed(Exception):  # noqa: N818 - it and its kinds are named by wha
     def __str__(self) -> str:
         return f"{self.found}; {self.why}; {self.fix}"
 
+    def finding(self, where: str) -> Finding:
+        """Return it as told of ``where``, such as the origin of a record."""
+        return Finding(self.code, "error", where, self.found, self.why, self.fix)
+
 
 class OutOfTime(WorkerFailed):
     """The task took longer than its limit; its worker was stopped."""
 
+    code = "ENGINE008"
+
 
 class OutOfMemory(WorkerFailed):
     """The task asked for more memory than its limit."""
+
+    code = "ENGINE009"
 
 
 class WorkerDied(WorkerFailed):
@@ -231,7 +243,7 @@ class IsolatedWorkers:
         )
 
     def _out_of_memory(self) -> OutOfMemory:
-        allowed = "there is" if self._memory is None else f"{self._memory / 1_000_000:g} MB"
+        allowed = "there is" if self._memory is None else f"{self._memory >> 20} MB"
         return OutOfMemory(
             f"it needed more memory than {allowed}",
             "one task may take that much, so that it cannot starve the others",

@@ -24,7 +24,7 @@ from sarc_kb.workers import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
-MB = 1_000_000
+MB = 1 << 20
 _kept: list[object] = []
 
 

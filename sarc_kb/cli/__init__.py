@@ -8,7 +8,9 @@ interrupted. A deviation of the course is a warning and changes no exit code.
 from __future__ import annotations
 
 import argparse
+import math
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -47,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     common_options(validate)
     mapping_options(validate)
     judging_options(validate)
+    limit_options(validate, "none", "none")
     validate.add_argument(
         "--format", choices=FORMATS, default="text", help="report format (default: text)"
     )
@@ -161,6 +164,69 @@ def positive(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
     return int(text)
+
+
+def seconds(text: str) -> float:
+    """Return a limit of time; ``none`` is no limit."""
+    if text.lower() == "none":
+        return math.inf
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,3})?", text, re.ASCII) or float(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0, nor none")
+    return float(text)
+
+
+def memory(text: str) -> float:
+    """Return a limit of memory in bytes, such as of 2GB; ``none`` is no limit."""
+    if text.lower() == "none":
+        return math.inf
+    found = re.fullmatch(r"(\d{1,6})([MG])B", text, re.ASCII | re.IGNORECASE)
+    size = int(found[1]) << (20 if found[2] in "Mm" else 30) if found else 0
+    if size < 64 << 20:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 64MB or more, such as 2GB, nor none")
+    return size
+
+
+def limit_options(parser: argparse.ArgumentParser, time_limit: str, memory_limit: str) -> None:
+    """Add what judging a patient may take, and say what that is by default."""
+    parser.add_argument(
+        "--time-limit",
+        metavar="SECONDS",
+        type=seconds,
+        help=f"what judging one patient may take, or none (default: {time_limit})",
+    )
+    parser.add_argument(
+        "--memory-limit",
+        metavar="SIZE",
+        type=memory,
+        help=f"what judging one patient may take of memory, or none (default: {memory_limit})",
+    )
+
+
+def limits(
+    options: argparse.Namespace, time_limit: str = "none", memory_limit: str = "none"
+) -> tuple[float, int | None]:
+    """Return what judging a patient may take: seconds, and bytes or None for what there is.
+
+    Raises:
+        UsageError: a limit of memory is asked for where the system keeps none.
+    """
+    from sarc_kb.workers import memory_is_limited
+
+    taken = options.memory_limit
+    if taken is not None and not math.isinf(taken) and not memory_is_limited():
+        raise UsageError(
+            Finding(
+                "USE075",
+                "error",
+                "--memory-limit",
+                "this system does not limit the memory of a process",
+                "the limit would not be kept; Linux can",
+                "leave the option out",
+            )
+        )
+    time_ = seconds(time_limit) if options.time_limit is None else options.time_limit
+    most = memory(memory_limit) if taken is None else taken
+    return time_, None if math.isinf(most) else int(most)
 
 
 def source_options(parser: argparse.ArgumentParser) -> None:
@@ -360,6 +426,7 @@ def knowledge_base(options: argparse.Namespace) -> KnowledgeBase:
 
 
 def _validate(options: argparse.Namespace) -> int:
+    from sarc_kb.assess_each import Circumstances, assess_each
     from sarc_kb.assessment import AssessmentSet
     from sarc_kb.kb import option_date, with_entry_dates
 
@@ -396,18 +463,12 @@ def _validate(options: argparse.Namespace) -> int:
     )
     seen = _Seen()
 
+    how = Circumstances(as_of, complete, attested, options.only)
+    within = limits(options)
+
     def judged() -> Iterator[Assessment]:
         with Progress(expected) as progress:
-            for record in dated:
-                assessment = kb.assess_record(
-                    record,
-                    trial,
-                    engine,
-                    as_of=as_of,
-                    complete=complete,
-                    attested=attested,
-                    only=options.only,
-                )
+            for assessment in assess_each(kb, dated, trial, engine, how, *within):
                 seen.add(assessment)
                 yield assessment
                 progress.step()
