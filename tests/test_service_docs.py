@@ -132,5 +132,6 @@ def test_the_unit_of_systemd() -> None:
     options = build_parser().parse_args(arguments)
     assert unit["Service"]["LoadCredential"].startswith("token:")
     assert options.token_file.endswith("/token")
-    assert int(unit["Service"]["TimeoutStopSec"]) > options.time_limit + 5
+    assert int(unit["Service"]["TimeoutStopSec"]) > 60 + 5
+    assert options.time_limit is None
     assert unit["Service"]["KillMode"] == "mixed"

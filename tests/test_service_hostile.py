@@ -44,8 +44,8 @@ pytestmark = pytest.mark.xdist_group("service")
 @pytest.fixture(scope="module")
 def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service of little patience, memory and room, which asks for a token."""
-    limits = ("--workers", "1", "--waiting", "3", "--upload-limit", "2", "--size-limit", "2")
-    limits += ("--time-limit", "6", "--memory-limit", "60")
+    limits = ("--workers", "1", "--waiting", "3", "--upload-limit", "2", "--size-limit", "3")
+    limits += ("--time-limit", "6", "--memory-limit", "64MB")
     with started(tmp_path_factory.mktemp("narrow"), *limits, token=TOKEN) as running:
         yield running
 
@@ -179,8 +179,8 @@ def test_a_large_body_is_refused(narrow: Service) -> None:
         told(validate(narrow, endless()), 413)
     assert sent < 100_000_000
     # A little too large: the sender reads why.
-    assert "at most 2000000" in told(validate(narrow, b"#" * 2_000_001), 413)
-    assert told(validate(narrow, b"#" * 2_000_000), 422)
+    assert "at most 3000000" in told(validate(narrow, b"#" * 3_000_001), 413)
+    assert told(validate(narrow, b"#" * 3_000_000), 422)
     assert memory_of(narrow.process.pid) - before < 40_000_000
 
 
@@ -236,7 +236,7 @@ def test_a_record_that_takes_too_long(narrow: Service) -> None:
 
 @pytest.mark.threat("B12", "G8")
 def test_a_record_that_takes_too_much_memory(narrow: Service) -> None:
-    nothing = b"".join(b"<urn:%d> <urn:b> <urn:c%d> .\n" % (n, n) for n in range(55_000))
+    nothing = b"".join(b"<urn:%d> <urn:b> <urn:c%d> .\n" % (n, n) for n in range(80_000))
     text = told(validate(narrow, nothing), 507)
     assert "--memory-limit" in text
     still_judges(narrow)

@@ -10,6 +10,7 @@ from typing import Any
 from sarc_kb import cli
 from sarc_kb.errors import Finding, UsageError
 
+_TIME, _MEMORY = "60", "1GB"
 _TOKEN = "SARC_KB_TOKEN"  # noqa: S105 - the name of a variable
 
 
@@ -56,16 +57,14 @@ def add_parser(commands: Any) -> None:
     serve.add_argument(
         "--time-limit",
         metavar="SECONDS",
-        type=cli.positive,
-        default=60,
-        help="for one request (default: 60)",
+        type=cli.seconds,
+        help=f"what one request may take, or none (default: {_TIME})",
     )
     serve.add_argument(
         "--memory-limit",
-        metavar="MB",
-        type=cli.positive,
-        default=1000,
-        help="for one request (default: 1000)",
+        metavar="SIZE",
+        type=cli.memory,
+        help=f"what one request may take of memory, or none (default: {_MEMORY})",
     )
     serve.add_argument(
         "--size-limit",
@@ -104,6 +103,8 @@ def _size(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until asked to end, and return the exit code."""
+    from sarc_kb.workers import memory_is_limited
+
     try:
         from sarc_kb.service.desk import Limits
         from sarc_kb.service.question import Knowledge
@@ -131,6 +132,7 @@ def run(options: argparse.Namespace) -> int:
                 f"give --token-file FILE or set {_TOKEN}, or leave --host out",
             )
         )
+    seconds, memory = cli.limits(options, _TIME, _MEMORY if memory_is_limited() else "none")
     sets = [(given, *given.rpartition("=")) for given in options.valueset]
     knowledge = Knowledge(
         options.rules,
@@ -154,8 +156,8 @@ def run(options: argparse.Namespace) -> int:
                 workers=options.workers,
                 waiting=options.waiting,
             ),
-            seconds=options.time_limit,
-            memory=options.memory_limit * 1_000_000,
+            seconds=seconds,
+            memory=memory,
             ready=ready,
         )
     except (socket.gaierror, OSError) as error:

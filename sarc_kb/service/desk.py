@@ -163,5 +163,4 @@ def _of_worker(failure: WorkerFailed) -> tuple[int, tuple[Finding, ...]]:
     status = (
         504 if isinstance(failure, OutOfTime) else 507 if isinstance(failure, OutOfMemory) else 500
     )
-    told = (failure.found, failure.why, failure.fix)
-    return status, (Finding(f"HTTP{status}", "error", "the request", *told),)
+    return status, (failure.finding("the request"),)

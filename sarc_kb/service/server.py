@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import multiprocessing
 import os
 import signal
@@ -87,8 +88,7 @@ def _faults(workers: IsolatedWorkers) -> tuple[Finding, ...]:
     try:
         return workers.submit(judge.warm).result()
     except WorkerFailed as failure:
-        told = (failure.found, failure.why, failure.fix)
-        return (Finding("ENGINE008", "error", "a worker", *told),)
+        return (failure.finding("a worker"),)
 
 
 def is_loopback(host: str) -> bool:
@@ -146,7 +146,7 @@ def _config(app: Any, patience: float, seconds: float) -> uvicorn.Config:
         proxy_headers=False,
         limit_concurrency=CONNECTIONS,
         h11_max_incomplete_event_size=HEADER_BYTES,
-        timeout_graceful_shutdown=int(seconds) + 5,
+        timeout_graceful_shutdown=None if math.isinf(seconds) else math.ceil(seconds) + 5,
     )
 
 
