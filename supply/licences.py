@@ -10,12 +10,14 @@ is known of its words. Each must be one that we allow, for the reason given here
 from __future__ import annotations
 
 import sys
+from functools import cache
 from importlib.metadata import Distribution
 
 from license_expression import AND, OR, ExpressionError, get_spdx_licensing
 
 from supply.packages import ALWAYS, DEV_LOCK, ROOT, installed, of_users, read_lock
 
+SPDX = cache(get_spdx_licensing)
 PAGE = ROOT / "docs" / "licences.md"
 START, END = "<!-- licences: written by `make licences` -->", "<!-- licences: end -->"
 
@@ -53,11 +55,10 @@ says "MIT License"."""
 
 def licence(name: str, found: Distribution) -> str | None:
     """Return the SPDX expression of a package, or None where none is stated or known."""
-    spdx = get_spdx_licensing()
-    for text in (found.metadata["License-Expression"], found.metadata["License"]):
+    for text in (found.metadata.get("License-Expression"), found.metadata.get("License")):
         try:
             if text and "\n" not in text:
-                return str(spdx.parse(text, validate=True))
+                return str(SPDX().parse(text, validate=True))
         except ExpressionError:
             pass
     stated = {
@@ -80,7 +81,7 @@ def allowed(expression: str) -> bool:
             return all(map(holds, part.args))
         return str(part) in ALLOWED
 
-    return holds(get_spdx_licensing().parse(expression, validate=True))
+    return holds(SPDX().parse(expression, validate=True))
 
 
 def table() -> str:
