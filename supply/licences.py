@@ -55,9 +55,10 @@ says "MIT License"."""
 
 def licence(name: str, found: Distribution) -> str | None:
     """Return the SPDX expression of a package, or None where none is stated or known."""
-    for text in (found.metadata.get("License-Expression"), found.metadata.get("License")):
+    fields = ("License-Expression", "License")
+    for text in (t for f in fields for t in found.metadata.get_all(f) or ()):
         try:
-            if text and "\n" not in text:
+            if "\n" not in text:
                 return str(SPDX().parse(text, validate=True))
         except ExpressionError:
             pass
