@@ -388,7 +388,7 @@ def run_all(lines: list[list[str]], work: Path) -> list[Run]:
         text=True,
         check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        timeout=600,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stderr
     return [Run(c, *json.loads(r)) for c, r in zip(lines, done.stdout.splitlines(), strict=True)]
@@ -487,7 +487,7 @@ def test_no_page_loads_anything(runs: list[Run], work: Path) -> None:
         for element in tree.iter():
             for name, value in element.attrib.items():
                 if name in LOADS or (name == "href" and element.tag in ("link", "base", "use")):
-                    assert not re.match(r"\s*([a-z][a-z0-9+.-]*:(?!image/)|//)", value, re.I), (page, value)  # fmt: skip
+                    assert not re.match(r"\s*((?!data:)[a-z][a-z0-9+.-]*:|//)", value, re.I), (page, value)  # fmt: skip
                 assert not name.startswith("on"), (page, name)
             if element.tag == "style":
                 assert not re.search(r"@import|url\(\s*['\"]?(?!data:|#)", element.text or "")
