@@ -66,6 +66,7 @@ lock: COMPILE = $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no
 lock: .venv/dev.stamp ## resolve the dependencies anew and write the lock files
 	$(COMPILE) --upgrade --output-file requirements.lock pyproject.toml
 	$(COMPILE) --upgrade --allow-unsafe --all-extras --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	$(COMPILE) --upgrade --extra service --constraint requirements.lock --output-file requirements-service.lock pyproject.toml
 
 audit: .venv/dev.stamp ## audit the rule base into build/audit.json (some minutes)
 	@mkdir -p build

@@ -131,6 +131,8 @@ def _parse(data: bytes, origin: str, fmt: str) -> Graph:
             raise _refused(
                 origin, "nesting too deep", "no record needs it", "flatten the graph"
             ) from None
+        except MemoryError:
+            raise  # no fault of the syntax
         except Exception as error:
             found = f"not readable as {_NAMES[fmt]}{_place(error)}"
             raise _refused(
