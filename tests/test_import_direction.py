@@ -59,6 +59,7 @@ LAYERS = (
     {"reports.mapping_skeleton"},
     {"provenance"},
     {"rulebook"},
+    {"export"},
     {"cli", "ontology_build"},
 )
 # Some know less than their place would allow.

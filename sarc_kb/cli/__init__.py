@@ -70,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     explain.add_argument("rule", metavar="RULE", help="such as I07a")
     common_options(explain)
 
-    from sarc_kb.cli import audit, check, diff, docs, pack, readings, screen
+    from sarc_kb.cli import audit, check, diff, docs, export, pack, readings, screen
 
     check.add_parser(commands)
 
@@ -147,6 +147,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     screen.add_parser(commands)
     docs.add_parser(commands)
+    export.add_parser(commands)
     audit.add_parser(commands)
     diff.add_parser(commands)
     readings.add_parser(commands)
@@ -926,6 +927,12 @@ def _docs(options: argparse.Namespace) -> int:
     return docs.run(options)
 
 
+def _export(options: argparse.Namespace) -> int:
+    from sarc_kb.cli import export
+
+    return export.run(options)
+
+
 def _readings(options: argparse.Namespace) -> int:
     from sarc_kb.cli import readings
 
@@ -938,6 +945,7 @@ _COMMANDS = {
     "pack": _pack,
     "verify": _pack,
     "docs": _docs,
+    "export": _export,
     "readings": _readings,
     "validate": _validate,
     "screen": _screen,

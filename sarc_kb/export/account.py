@@ -189,6 +189,4 @@ _WORDS = {
 
 
 def _wrapped(text: str, lead: str, width: int) -> list[str]:
-    return wrap(
-        visible(text), width, initial_indent=lead, subsequent_indent=" " * (len(lead) + 2)
-    )
+    return wrap(visible(text), width, initial_indent=lead, subsequent_indent=" " * (len(lead) + 2))

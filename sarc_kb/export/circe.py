@@ -34,17 +34,27 @@ _LASTING = ("ConditionOccurrence", "DrugExposure")
 _ENTRY, _AS_OF = str(SARC.StudyEntry), str(SARC.AsOf)
 
 _NOTES = (
-    "Index event: any visit. Each visit is tried as the day of entry, and the first on which all "
-    "inclusion rules hold is the patient's; where the day of entry is known, put it in its place.",
-    "Two outcomes instead of three: who has no record that shows a criterion is left out, though the "
-    "rules would say undetermined; who has no record of what is excluded is let in, though only a "
-    "complete record would settle it. What only possibly holds counts as not there.",
-    "Apart from that, carried in part never turns away a patient whom the rule lets in: what can "
-    "only be carried narrower is left out.",
-    "Concept sets hold verified OMOP concept ids, with all that is below them in the vocabulary of "
-    "the site; codes of other vocabularies are not looked up.",
-    "What this knowledge base derives, answers of a person, and results under a local code are not "
-    "seen.",
+    (
+        "Index event: any visit. Each visit is tried as the day of entry, and the first on which all "
+        "inclusion rules hold is the patient's; where the day of entry is known, put it in its place."
+    ),
+    (
+        "Two outcomes instead of three: who has no record that shows a criterion is left out, though the "
+        "rules would say undetermined; who has no record of what is excluded is let in, though only a "
+        "complete record would settle it. What only possibly holds counts as not there."
+    ),
+    (
+        "Apart from that, and from days that entry stands for, carried in part never turns away a "
+        "patient whom the rule lets in: what can only be carried narrower is left out."
+    ),
+    (
+        "Concept sets hold verified OMOP concept ids, with all that is below them in the vocabulary of "
+        "the site; codes of other vocabularies are not looked up."
+    ),
+    (
+        "What this knowledge base derives, answers of a person, and results under a local code are not "
+        "seen."
+    ),
 )
 _TREATMENT = "a rule about treatment: the cohort is of those who may enter"
 
@@ -53,6 +63,9 @@ def export(trial: Trial, book: Codebook, info: KnowledgeBaseInfo) -> tuple[str, 
     """Return the cohort definition as JSON, and the account."""
     maker = _Maker(trial, book)
     rules = [rule for c in trial.criteria if (rule := maker.rule(c)) is not None]
+    maker.given_up()
+    # What a rule that was given up in the end had asked for is not wanted any more.
+    used = set(_codeset_ids(rules))
     definition: Element = {
         "cdmVersionRange": ">=5.0.0",
         "Title": f"{trial.id}, criteria of sarc-kb {info.version}-{info.sha256[:12]}",
@@ -61,7 +74,7 @@ def export(trial: Trial, book: Codebook, info: KnowledgeBaseInfo) -> tuple[str, 
             "ObservationWindow": {"PriorDays": 0, "PostDays": 0},
             "PrimaryCriteriaLimit": {"Type": "All"},
         },
-        "ConceptSets": maker.concept_sets,
+        "ConceptSets": [s for s in maker.concept_sets if s["id"] in used],
         "QualifiedLimit": {"Type": "First"},
         "ExpressionLimit": {"Type": "First"},
         "InclusionRules": rules,
@@ -86,6 +99,7 @@ class _Maker:
 
     def __post_init__(self) -> None:
         self.carriages: dict[str, Carriage] = {}
+        self.carried: frozenset[str] = frozenset()
         self.concept_sets: list[Element] = []
         self._numbers: dict[tuple[str, str], int] = {}
         self._multiples = {
@@ -105,7 +119,8 @@ class _Maker:
     # -- trees ------------------------------------------------------------------------------------
     def rule(self, criterion: Criterion) -> Element | None:
         """Return the inclusion rule of a criterion, None where nothing of it is carried."""
-        found = self._node(criterion.root)
+        found, clauses = self._node(criterion.root)
+        self.carried |= clauses
         if found is None:
             return None
         return {
@@ -114,31 +129,27 @@ class _Maker:
             "expression": found if "Type" in found else _group("ALL", [found]),
         }
 
-    def _node(self, iri: str) -> Element | None:
+    def _node(self, iri: str) -> tuple[Element | None, frozenset[str]]:
+        """Return what a clause or join becomes, and the clauses in it; None for nothing."""
         join = self.trial.joins.get(iri)
         if join is None:
-            return self._clause(self.trial.clauses[iri])
+            clause = self._clause(self.trial.clauses[iri])
+            return clause, frozenset(() if clause is None else (iri,))
         found = [self._node(child) for child in join.children]
-        carried = [child for child in found if child is not None]
-        if join.operator == "or" and len(carried) < len(found):
-            for leaf in self.trial.leaves(iri):
-                if self.carriages[leaf].carried is not Carried.NOT:
-                    why = "another alternative beside it (or) is not carried"
-                    self.carriages[leaf] = Carriage.not_at_all(why)
-            return None
-        if not carried:
-            return None
-        return _group("ANY" if join.operator == "or" else "ALL", carried)
+        carried = [element for element, _ in found if element is not None]
+        if not carried or (join.operator == "or" and len(carried) < len(found)):
+            # Without one of its alternatives it would turn away whom that one lets in.
+            return None, frozenset()
+        kind = "ANY" if join.operator == "or" else "ALL"
+        return _group(kind, carried), frozenset().union(*(clauses for _, clauses in found))
 
-    def _clause(self, clause: Clause) -> Element | None:
-        lost: list[str] = []
-        try:
-            found = self._criteria(clause, lost)
-        except _NotCarriedError as why:
-            self.carriages[clause.iri] = Carriage.not_at_all(str(why))
-            return None
-        self.carriages[clause.iri] = Carriage.of(lost)
-        return found
+    def given_up(self) -> None:
+        """Say of the clauses that could be carried, but whose alternatives could not, that they are
+        not."""
+        for iri, carriage in self.carriages.items():
+            if carriage.carried is not Carried.NOT and iri not in self.carried:
+                why = "another alternative beside it (or) is not carried"
+                self.carriages[iri] = Carriage.not_at_all(why)
 
     # -- clauses ----------------------------------------------------------------------------------
     def _criteria(self, clause: Clause, lost: list[str]) -> Element:
@@ -290,7 +301,7 @@ class _Maker:
         if window.anchor != _ENTRY:
             if not self._may_be_entry(window.anchor, set()):
                 raise _NotCarriedError(f"when: counted from {self._label(window.anchor)}")
-            lost.append(f"{self._label(window.anchor)}: the day of entry stands in its place")
+            lost.append(f"{self._label(window.anchor)}: the day of entry, while no other is known")
         if window.months or window.ends_months_before:
             lost.append("the months of the calendar: they are days")
         last = latest_day(window, widest=not denies)
@@ -316,6 +327,18 @@ class _Maker:
         return any(
             self._may_be_entry(target, seen | {anchor}) for a in attempts for target in a.targets
         )
+
+
+def _codeset_ids(value: Any) -> Iterator[int]:
+    """Yield the concept sets that criteria name, wherever they stand."""
+    if isinstance(value, dict):
+        if "CodesetId" in value:
+            yield value["CodesetId"]
+        for held in value.values():
+            yield from _codeset_ids(held)
+    elif isinstance(value, list):
+        for held in value:
+            yield from _codeset_ids(held)
 
 
 def _group(kind: str, members: Iterable[Element]) -> Element:

@@ -92,4 +92,3 @@ def _unit_concepts(root: Path) -> dict[str, int]:
             if row["verified"] == "yes":
                 found[row["object_label"]] = int(local_name(table.expand(row["subject_id"])))
     return found
-

@@ -39,14 +39,22 @@ NARROWER = "without that it would turn away patients whom the protocol does not:
 LATEST = "that the latest value counts"
 
 NOTES = (
-    "Carried in part never turns away a patient whom the rule lets in: what can only be carried "
-    "narrower stands in words alone, under a code of this knowledge base.",
-    "Three outcomes become two: that a record which is silent leaves a rule undetermined, what would "
-    "settle it, and what only possibly holds cannot be said.",
-    "How this knowledge base derives one fact from another, and which answers of a person it takes, "
-    "is not carried; of the register of readings and the policies only what is chosen is.",
-    "Codings of a concept that mean the same stand side by side: verified ones of public code "
-    "systems, and the term of this knowledge base. Narrower codes are left to subsumption.",
+    (
+        "Carried in part never turns away a patient whom the rule lets in: what can only be carried "
+        "narrower stands in words alone, under a code of this knowledge base."
+    ),
+    (
+        "Three outcomes become two: that a record which is silent leaves a rule undetermined, what would "
+        "settle it, and what only possibly holds cannot be said."
+    ),
+    (
+        "How this knowledge base derives one fact from another, and which answers of a person it takes, "
+        "is not carried; of the register of readings and the policies only what is chosen is."
+    ),
+    (
+        "Codings of a concept that mean the same stand side by side: verified ones of public code "
+        "systems, and the term of this knowledge base. Narrower codes are left to subsumption."
+    ),
 )
 TREATMENT = "a rule about treatment: the resource says who may enter, not how patients are treated"
 
@@ -86,7 +94,8 @@ class Names:
     def concept(self, iri: str) -> Element:
         """Return the CodeableConcept of a term: all codings mean the same."""
         public = [
-            {"system": c.system, "code": c.code, "display": c.display} for c in self.book.public(iri)
+            {"system": c.system, "code": c.code, "display": c.display}
+            for c in self.book.public(iri)
         ]
         if self.is_age(iri):
             public = [AGE]
@@ -98,7 +107,7 @@ class Names:
         """Return a CodeableConcept that this knowledge base alone knows."""
         return {"coding": [self.own(iri)], "text": text}
 
-    def set(self, iri: str, lost: list[str]) -> Element:
+    def one_of(self, iri: str, lost: list[str]) -> Element:
         """Return the concept of a term, or the name of a set; what is in it stands in a ValueSet."""
         if iri not in self.trial.sets:
             return self.concept(iri)
@@ -189,9 +198,7 @@ def bounds_value(bounds: Bounds, unit: str) -> tuple[Element, tuple[str, ...]]:
     low, high = bounds.at_least, bounds.at_most
     if bounds.more_than is None and bounds.less_than is None:
         ends = {"low": low, "high": high}
-        return {
-            "valueRange": {k: quantity(v, unit) for k, v in ends.items() if v is not None}
-        }, ()
+        return {"valueRange": {k: quantity(v, unit) for k, v in ends.items() if v is not None}}, ()
     strict = [
         (b, sign) for b, sign in ((bounds.more_than, ">"), (bounds.less_than, "<")) if b is not None
     ]
@@ -211,8 +218,8 @@ class Study:
 
     @classmethod
     def of(cls, trial: Trial) -> Study:
-        found = sorted(s for s in trial.graph.subjects(RDF.type, SARC.Trial))
-        return cls(trial.graph, URIRef(str(found[0])) if found else None)
+        found = sorted(map(str, trial.graph.subjects(RDF.type, SARC.Trial)))
+        return cls(trial.graph, URIRef(found[0]) if found else None)
 
     def nodes(self, predicate: URIRef) -> list[Any]:
         return sorted(self.graph.objects(self.node, predicate)) if self.node else []

@@ -37,8 +37,10 @@ _ALTERNATIVE = "one of several alternatives (or): all characteristics of a Group
 _TREE = "alternatives (or) stand in words: all characteristics of a Group must hold together"
 _NOTES = (
     *NOTES,
-    "A Group holds for those who may be enrolled, on the day of enrolment; its characteristics have "
-    "no window that counts from it.",
+    (
+        "A Group holds for those who may be enrolled, on the day of enrolment; its characteristics have "
+        "no window that counts from it."
+    ),
 )
 
 
@@ -86,9 +88,7 @@ def export(trial: Trial, book: Codebook, info: KnowledgeBaseInfo) -> tuple[str, 
     if study.sponsor():
         research["sponsor"] = study.sponsor()
     text = bundle(trial, (research, group, *maker.names.value_sets(info)))
-    account = account_of(
-        "fhir-r4", trial, info, _NOTES, maker.carriages, treatment=TREATMENT
-    )
+    account = account_of("fhir-r4", trial, info, _NOTES, maker.carriages, treatment=TREATMENT)
     return text, account
 
 
@@ -100,6 +100,8 @@ class _Maker:
     def __post_init__(self) -> None:
         self.carriages: dict[str, Carriage] = {}
         self.said: dict[str, list[str]] = {}
+        self.told: list[str] = []
+        self.whole = True
 
     def criterion(self, criterion: Criterion) -> Iterator[Element]:
         """Yield the characteristics of one criterion."""
@@ -155,10 +157,10 @@ class _Maker:
             return self._in_words(clause.iri, words)
         if clause.component == "latest" and role.concept_set not in self.names.intervals:
             lost.append(LATEST)
-        code = self.names.set(role.concept_set, lost)
+        code = self.names.one_of(role.concept_set, lost)
         value: Element = {"valueBoolean": True}
         if role.accepted != ANY:
-            value = {"valueCodeableConcept": self.names.set(role.accepted, lost)}
+            value = {"valueCodeableConcept": self.names.one_of(role.accepted, lost)}
             if role.bounds.used:
                 lost.append("the limits beside the coded value")
         elif role.bounds.used:

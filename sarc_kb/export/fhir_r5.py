@@ -39,8 +39,10 @@ _METHOD = str(SARC.method)
 _ENTRY = str(SARC.StudyEntry)
 _NOTES = (
     *NOTES,
-    "Time counts from an event with negative numbers before it; a window that is open to one side "
-    "has no bound there. Both ends count.",
+    (
+        "Time counts from an event with negative numbers before it; a window that is open to one side "
+        "has no bound there. Both ends count."
+    ),
 )
 
 
@@ -93,9 +95,7 @@ def export(trial: Trial, book: Codebook, info: KnowledgeBaseInfo) -> tuple[str, 
         }
         research["associatedParty"] = [{"role": {"coding": [role]}, "party": sponsor}]
     text = bundle(trial, (research, variable, *maker.names.value_sets(info)))
-    account = account_of(
-        "fhir-r5", trial, info, _NOTES, maker.carriages, treatment=TREATMENT
-    )
+    account = account_of("fhir-r5", trial, info, _NOTES, maker.carriages, treatment=TREATMENT)
     return text, account
 
 
@@ -184,7 +184,7 @@ class _Maker:
         """
         found = self.trial.set_of(iri)
         if found.excluding or found.kind is not None:
-            return [self.names.set(iri, lost)]
+            return [self.names.one_of(iri, lost)]
         return [self.names.concept(member) for member in sorted(found.members)]
 
     def _methods(self, qualifier: str) -> tuple[list[Element], list[str]]:

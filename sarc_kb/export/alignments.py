@@ -1,0 +1,34 @@
+"""The vocabulary's terms beside those of others, as Turtle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rdflib import Graph, URIRef
+
+from sarc_kb.namespaces import SARC, SKOS, local_name
+from sarc_kb.reports.turtle import stable_turtle
+from sarc_kb.terminology import parse_sssom
+
+_OTHER_WAY = {
+    "exactMatch": SKOS.exactMatch,
+    "closeMatch": SKOS.closeMatch,
+    "broadMatch": SKOS.narrowMatch,
+    "narrowMatch": SKOS.broadMatch,
+}
+
+
+def render(root: Path) -> str:
+    """Return the verified alignments of classes and properties: our term, a SKOS mapping, theirs.
+
+    Unverified rows stay in the tables of ``ontology/alignments/``.
+    """
+    graph = Graph()
+    for path in sorted((root / "ontology" / "alignments").glob("*.sssom.tsv")):
+        table = parse_sssom(path.read_text(encoding="utf-8"))
+        for _, row in table.rows:
+            term = table.expand(row["object_id"])
+            predicate = _OTHER_WAY.get(local_name(table.expand(row["predicate_id"])))
+            if term.startswith(SARC) and predicate is not None and row["verified"] == "yes":
+                graph.add((URIRef(term), predicate, URIRef(table.expand(row["subject_id"]))))
+    return stable_turtle(graph, {"skos": str(SKOS), "fhir": "http://hl7.org/fhir/"})
