@@ -112,9 +112,15 @@ def account_of(
             entries.setdefault(
                 clause.iri, Entry(clause.iri, clause.id, "clause", clause.text.label, carriage)
             )
-    return Account(
-        format_name, trial.id, trial.iri, knowledge_base, tuple(notes), tuple(entries.values())
-    )
+    told = (*set_by_caller(trial), *notes)
+    return Account(format_name, trial.id, trial.iri, knowledge_base, told, tuple(entries.values()))
+
+
+def set_by_caller(trial: Trial) -> tuple[str, ...]:
+    """Return what the caller set, in a sentence; nothing where the rules are as they stand."""
+    if not trial.changed:
+        return ()
+    return (f"Not the rules as they stand; set by the caller: {'; '.join(trial.changed)}.",)
 
 
 def _together(clauses: list[Carriage]) -> Carriage:

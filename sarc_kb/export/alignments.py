@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rdflib import Graph, URIRef
 
-from sarc_kb.namespaces import SARC, SKOS, local_name
+from sarc_kb.namespaces import SKOS, local_name
 from sarc_kb.reports.turtle import stable_turtle
 from sarc_kb.terminology import parse_sssom
 
@@ -15,6 +15,7 @@ _OTHER_WAY = {
     "closeMatch": SKOS.closeMatch,
     "broadMatch": SKOS.narrowMatch,
     "narrowMatch": SKOS.broadMatch,
+    "relatedMatch": SKOS.relatedMatch,
 }
 
 
@@ -27,8 +28,8 @@ def render(root: Path) -> str:
     for path in sorted((root / "ontology" / "alignments").glob("*.sssom.tsv")):
         table = parse_sssom(path.read_text(encoding="utf-8"))
         for _, row in table.rows:
-            term = table.expand(row["object_id"])
-            predicate = _OTHER_WAY.get(local_name(table.expand(row["predicate_id"])))
-            if term.startswith(SARC) and predicate is not None and row["verified"] == "yes":
-                graph.add((URIRef(term), predicate, URIRef(table.expand(row["subject_id"]))))
+            if row["verified"] == "yes":
+                theirs, ours = (table.expand(row[c]) for c in ("subject_id", "object_id"))
+                predicate = _OTHER_WAY[local_name(table.expand(row["predicate_id"]))]
+                graph.add((URIRef(ours), predicate, URIRef(theirs)))
     return stable_turtle(graph, {"skos": str(SKOS), "fhir": "http://hl7.org/fhir/"})

@@ -138,7 +138,7 @@ def parts_of(kb: KnowledgeBase) -> Iterable[Part]:
         yield _part(
             "ontology/alignments",
             "Alignments of sarc-kb",
-            "SSSOM tables from classes, properties and units of FHIR RDF, SPHN and OMOP to ours.",
+            "SSSOM tables from classes and properties of FHIR RDF and SPHN to ours.",
             version,
             aligned,
             "vocabulary.html",

@@ -14,7 +14,7 @@ from decimal import Decimal, Inexact, localcontext
 from typing import Any
 
 from sarc_kb.assessment import KnowledgeBaseInfo
-from sarc_kb.export.account import Account, Carriage, Carried, account_of
+from sarc_kb.export.account import Account, Carriage, Carried, account_of, set_by_caller
 from sarc_kb.export.codes import Code, Codebook
 from sarc_kb.export.fhir import number
 from sarc_kb.export.spans import counts_from_one_event, earliest_day, latest_day
@@ -66,9 +66,10 @@ def export(trial: Trial, book: Codebook, info: KnowledgeBaseInfo) -> tuple[str, 
     maker.given_up()
     # What a rule that was given up in the end had asked for is not wanted any more.
     used = set(_codeset_ids(rules))
+    version = f"{info.version}-{info.sha256[:12]}"
     definition: Element = {
         "cdmVersionRange": ">=5.0.0",
-        "Title": f"{trial.id}, criteria of sarc-kb {info.version}-{info.sha256[:12]}",
+        "Title": " ".join((f"{trial.id}, criteria of sarc-kb {version}.", *set_by_caller(trial))),
         "PrimaryCriteria": {
             "CriteriaList": [{"VisitOccurrence": {}}],
             "ObservationWindow": {"PriorDays": 0, "PostDays": 0},
@@ -152,6 +153,16 @@ class _Maker:
                 self.carriages[iri] = Carriage.not_at_all(why)
 
     # -- clauses ----------------------------------------------------------------------------------
+    def _clause(self, clause: Clause) -> Element | None:
+        lost: list[str] = []
+        try:
+            found = self._criteria(clause, lost)
+        except _NotCarriedError as why:
+            self.carriages[clause.iri] = Carriage.not_at_all(str(why))
+            return None
+        self.carriages[clause.iri] = Carriage.of(lost)
+        return found
+
     def _criteria(self, clause: Clause, lost: list[str]) -> Element:
         role = clause.role
         if role is None:
@@ -273,13 +284,13 @@ class _Maker:
             return [{"ValueAsNumber": _range(role.bounds)}]
         found, unseen = [], []
         for unit, (factor, divisor) in sorted(quantity.accepts.items()):
-            concept = self.book.unit_concepts.get(unit)
+            concepts = self.book.unit_concepts.get(unit)
             bounds = _scaled(role.bounds, divisor, factor)
-            if concept is None or bounds is None:
+            if concepts is None or bounds is None:
                 unseen.append(unit)
                 continue
-            named = {"CONCEPT_ID": concept, "CONCEPT_NAME": unit, "VOCABULARY_ID": "UCUM"}
-            found.append({"ValueAsNumber": _range(bounds), "Unit": [named]})
+            named = [{"CONCEPT_ID": c, "CONCEPT_NAME": unit} for c in concepts]
+            found.append({"ValueAsNumber": _range(bounds), "Unit": named})
         if not found:
             raise _NotCarriedError(f"no OMOP concept id of the unit {quantity.unit}")
         if unseen:

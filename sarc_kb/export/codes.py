@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sarc_kb.namespaces import local_name
 from sarc_kb.rulebook.vocabulary import read_mappings
-from sarc_kb.terminology import Terminology, parse_sssom
+from sarc_kb.terminology import Terminology
 
 OMOP = "https://athena.ohdsi.org/search-terms/terms/"
 UCUM = "http://unitsofmeasure.org"
+_OMOP_UNIT = "OMOP:"
 # How HL7 names code systems (FHIR R4, "Using Code Systems"); the ontology also lists other names
 # that records use.
 _REGISTERED = frozenset(
@@ -60,11 +60,21 @@ class Codebook:
                 exact = row.predicate == "exactMatch"
                 found = Code(systems[prefix], row.text, row.label, row.term, exact)
                 self._codes.setdefault(row.term, []).append(found)
-        self.unit_concepts = _unit_concepts(root)
+        self._intervals: dict[str, list[Code]] = {}
+        for row in read_mappings(terms, root / "ontology" / "alignments"):
+            prefix = row.code.removesuffix(row.text)
+            if row.verified and prefix in systems:
+                found = Code(systems[prefix], row.text, row.label, row.term, exact=True)
+                self._intervals.setdefault(row.term, []).append(found)
+        self.unit_concepts = _unit_concepts(terms)
 
     def public(self, term: str) -> tuple[Code, ...]:
         """Return the codes that mean what ``term`` means, OMOP concept ids apart."""
         return tuple(c for c in self._codes.get(term, ()) if c.exact and c.system != OMOP)
+
+    def since_birth(self, measured_in: str) -> tuple[Code, ...]:
+        """Return the codes of an interval from birth that is measured so."""
+        return tuple(self._intervals.get(measured_in, ()))
 
     def concepts(self, term: str) -> tuple[Code, ...]:
         """Return the OMOP concept ids of ``term`` and what is below it."""
@@ -83,12 +93,10 @@ class Codebook:
         return all(self.terms.up(leaf) & known for leaf in leaves)
 
 
-def _unit_concepts(root: Path) -> dict[str, int]:
-    """Return UCUM unit -> OMOP concept id."""
-    found: dict[str, int] = {}
-    for path in (root / "ontology" / "alignments").glob("omop-units.sssom.tsv"):
-        table = parse_sssom(path.read_text(encoding="utf-8"))
-        for _, row in table.rows:
-            if row["verified"] == "yes":
-                found[row["object_label"]] = int(local_name(table.expand(row["subject_id"])))
-    return found
+def _unit_concepts(terms: Terminology) -> dict[str, tuple[int, ...]]:
+    """Return UCUM unit -> OMOP concept ids, which are listed among the spellings of units."""
+    found: dict[str, list[int]] = {}
+    for spelling, unit in terms.spellings.items():
+        if spelling.startswith(_OMOP_UNIT):
+            found.setdefault(unit, []).append(int(spelling.removeprefix(_OMOP_UNIT)))
+    return {unit: tuple(sorted(concepts)) for unit, concepts in found.items()}

@@ -16,12 +16,10 @@ from sarc_kb.export.codes import UCUM, Codebook
 from sarc_kb.namespaces import BASE, DCTERMS, RDF, RDFS, SARC, TRIAL_BASE
 from sarc_kb.reports.escaping import visible_in_json
 from sarc_kb.reports.rule_report import clause_line
-from sarc_kb.rules import Bounds, Clause, Derivation, Trial
+from sarc_kb.rules import ANY, Bounds, Clause, Role, Trial
+from sarc_kb.rules.model import Derivation
 
 Element = dict[str, Any]
-
-AGE: Element = {"system": "http://loinc.org", "code": "30525-0", "display": "Age"}
-"""Source: HL7 Terminology, value set v3-LOINCObservationActContextAgeDefinitionCode."""
 
 _NCIT = "http://purl.obolibrary.org/obo/NCIT_"
 _NCIT_SYSTEM = "http://ncicb.nci.nih.gov/xml/owl/EVS/Thesaurus.owl"
@@ -93,12 +91,11 @@ class Names:
 
     def concept(self, iri: str) -> Element:
         """Return the CodeableConcept of a term: all codings mean the same."""
-        public = [
-            {"system": c.system, "code": c.code, "display": c.display}
-            for c in self.book.public(iri)
-        ]
-        if self.is_age(iri):
-            public = [AGE]
+        span = self.intervals.get(iri)
+        codes = self.book.public(iri)
+        if span is not None and self.is_age(span):
+            codes = self.book.since_birth(span.measured_in or "")
+        public = [{"system": c.system, "code": c.code, "display": c.display} for c in codes]
         if not public:
             self.uncoded.append(self.label(iri))
         return {"coding": [*public, self.own(iri)], "text": self.label(iri)}
@@ -153,15 +150,10 @@ class Names:
             "compose": compose,
         }
 
-    def is_age(self, iri: str) -> bool:
-        """Whether a term is the age of the patient at entry."""
-        span = self.intervals.get(iri)
-        return (
-            span is not None
-            and span.from_anchor == str(SARC.BirthDate)
-            and span.to_anchor == str(SARC.StudyEntry)
-            and span.measured_in == str(SARC.CompletedYears)
-        )
+    def is_age(self, span: Derivation) -> bool:
+        """Whether a span is the age of the patient at entry."""
+        ends = (span.from_anchor, span.to_anchor)
+        return ends == (str(SARC.BirthDate), str(SARC.StudyEntry))
 
     def unit(self, clause: Clause) -> str:
         """Return the UCUM unit of a clause's bounds."""
@@ -189,23 +181,28 @@ def number(value: Decimal) -> int | float:
     return int(value) if value == value.to_integral_value() else float(value)
 
 
-def bounds_value(bounds: Bounds, unit: str) -> tuple[Element, tuple[str, ...]]:
-    """Return the value[x] element for ``bounds``, and what of them it does not say.
+def bounds_value(bounds: Bounds, unit: str) -> Element:
+    """Return the value[x] element for ``bounds``; of two bounds of which one is strict, that one.
 
     A Range includes both its ends, so a strict bound becomes a Quantity with a comparator.
     Source: FHIR R4 and R5, Range and Quantity.
     """
-    low, high = bounds.at_least, bounds.at_most
-    if bounds.more_than is None and bounds.less_than is None:
-        ends = {"low": low, "high": high}
-        return {"valueRange": {k: quantity(v, unit) for k, v in ends.items() if v is not None}}, ()
-    strict = [
-        (b, sign) for b, sign in ((bounds.more_than, ">"), (bounds.less_than, "<")) if b is not None
-    ]
-    value, sign = strict[0]
-    rest = [b for b in (low, high) if b is not None]
-    lost = ("the second of two bounds",) if rest or len(strict) > 1 else ()
-    return {"valueQuantity": quantity(value, unit, sign)}, lost
+    for strict, sign in ((bounds.more_than, ">"), (bounds.less_than, "<")):
+        if strict is not None:
+            return {"valueQuantity": quantity(strict, unit, sign)}
+    ends = {"low": bounds.at_least, "high": bounds.at_most}
+    return {"valueRange": {k: quantity(v, unit) for k, v in ends.items() if v is not None}}
+
+
+def left_out_of_value(role: Role) -> Iterator[str]:
+    """Yield what a clause asks of a value that one value[x] element cannot say."""
+    b = role.bounds
+    used = [x for x in (b.at_least, b.more_than, b.at_most, b.less_than) if x is not None]
+    strict = b.more_than is not None or b.less_than is not None
+    if role.accepted != ANY and used:
+        yield "the limits beside the coded value"
+    elif strict and len(used) > 1:
+        yield "the second of two bounds"
 
 
 # -- the study ---------------------------------------------------------------------------------

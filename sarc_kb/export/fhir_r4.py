@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import escape
 
 from sarc_kb.assessment import KnowledgeBaseInfo
-from sarc_kb.export.account import Account, Carriage, account_of
+from sarc_kb.export.account import Account, Carriage, account_of, set_by_caller
 from sarc_kb.export.codes import Codebook
 from sarc_kb.export.fhir import (
     JUDGEMENT,
@@ -27,6 +27,7 @@ from sarc_kb.export.fhir import (
     base_of,
     bounds_value,
     bundle,
+    left_out_of_value,
     safe_id,
     version_of,
 )
@@ -161,11 +162,8 @@ class _Maker:
         value: Element = {"valueBoolean": True}
         if role.accepted != ANY:
             value = {"valueCodeableConcept": self.names.one_of(role.accepted, lost)}
-            if role.bounds.used:
-                lost.append("the limits beside the coded value")
         elif role.bounds.used:
-            value, more = bounds_value(role.bounds, self.names.unit(clause))
-            lost += more
+            value = bounds_value(role.bounds, self.names.unit(clause))
         lost += self.names.no_codes()
         self.carriages[clause.iri] = Carriage.of(lost)
         self.told.append(f"{clause.id}: {words}")
@@ -179,11 +177,12 @@ class _Maker:
             yield f"when: {self.names.label(role.window)}"
         if role.qualifier != ANY:
             yield f"only what is qualified as: {self.names.label(role.qualifier)}"
+        yield from left_out_of_value(role)
 
 
 def _narrative(trial: Trial, said: Mapping[str, list[str]]) -> str:
     """Return the criteria as XHTML: the protocol's words, and what each clause demands."""
-    parts = []
+    parts = [f"<p>{escape(text)}</p>" for text in set_by_caller(trial)]
     for criterion in trial.criteria:
         clauses = "".join(f"<li>{escape(text)}</li>" for text in said[criterion.iri])
         parts.append(

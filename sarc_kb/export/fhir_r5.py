@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from sarc_kb.assessment import KnowledgeBaseInfo
-from sarc_kb.export.account import Account, Carriage, account_of
+from sarc_kb.export.account import Account, Carriage, account_of, set_by_caller
 from sarc_kb.export.codes import Codebook
 from sarc_kb.export.fhir import (
     JUDGEMENT,
@@ -27,6 +27,7 @@ from sarc_kb.export.fhir import (
     base_of,
     bounds_value,
     bundle,
+    left_out_of_value,
     quantity,
     safe_id,
     version_of,
@@ -63,7 +64,7 @@ def export(trial: Trial, book: Codebook, info: KnowledgeBaseInfo) -> tuple[str, 
         "characteristic": [
             {
                 "linkId": "eligibility",
-                "description": "All of the criteria.",
+                "description": " ".join(("All of the criteria.", *set_by_caller(trial))),
                 "definitionByCombination": {"code": "all-of", "characteristic": criteria},
             }
         ],
@@ -135,7 +136,7 @@ class _Maker:
         denies = clause.component == "none"
         time, lost, untold = self._time(role.window, denies)
         methods, others = self._methods(role.qualifier)
-        untold += others
+        untold += [*others, *left_out_of_value(role)]
         if denies and untold:
             self.carriages[clause.iri] = Carriage.not_at_all(*untold, NARROWER)
             return in_words
@@ -160,11 +161,8 @@ class _Maker:
         if role.accepted != ANY:
             accepted = self._members(role.accepted, lost)
             values = [{"valueCodeableConcept": concept} for concept in accepted]
-            if role.bounds.used:
-                lost.append("the limits beside the coded value")
         elif role.bounds.used:
-            value, more = bounds_value(role.bounds, self.names.unit(clause))
-            values, lost[len(lost) :] = [value], more
+            values = [bounds_value(role.bounds, self.names.unit(clause))]
         methods_: Element = {"method": methods} if methods else {}
         return _combined(
             "any-of",
