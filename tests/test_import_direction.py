@@ -59,6 +59,7 @@ LAYERS = (
     {"reports.mapping_skeleton"},
     {"provenance"},
     {"rulebook"},
+    {"export"},
     {"service"},
     {"cli", "ontology_build"},
 )

@@ -72,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     explain.add_argument("rule", metavar="RULE", help="such as I07a")
     common_options(explain)
 
-    from sarc_kb.cli import audit, check, diff, docs, pack, readings, screen, serve
+    from sarc_kb.cli import audit, check, diff, docs, export, pack, readings, screen, serve
 
     check.add_parser(commands)
 
@@ -149,6 +149,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     screen.add_parser(commands)
     docs.add_parser(commands)
+    export.add_parser(commands)
     audit.add_parser(commands)
     diff.add_parser(commands)
     readings.add_parser(commands)
@@ -934,6 +935,12 @@ def _serve(options: argparse.Namespace) -> int:
     return serve.run(options)
 
 
+def _export(options: argparse.Namespace) -> int:
+    from sarc_kb.cli import export
+
+    return export.run(options)
+
+
 def _readings(options: argparse.Namespace) -> int:
     from sarc_kb.cli import readings
 
@@ -946,6 +953,7 @@ _COMMANDS = {
     "pack": _pack,
     "verify": _pack,
     "docs": _docs,
+    "export": _export,
     "readings": _readings,
     "serve": _serve,
     "validate": _validate,
