@@ -2,7 +2,8 @@
 
 Each reader runs by itself for so many seconds. What was reached is kept in the folder, so that a
 later run goes on from there. Bytes that break the law are kept in its `found`, named by the reader;
-exit 1 then, 2 where atheris is not installed, else 0.
+exit 1 then, 2 where atheris is not installed, else 0. With --replay FILE one file is given to the
+readers named, or to the one that its folder is called by; what breaks the law is raised.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seconds", type=int, default=60, help="for each reader (default: 60)")
     parser.add_argument(
-        "--folder", type=Path, default=ROOT / "build" / "fuzz", help="what is kept from run to run"
+        "--folder", type=Path, default=Path("build/fuzz"), help="what is kept from run to run"
+    )
+    parser.add_argument(
+        "--replay", type=Path, metavar="FILE", help="give one file to the readers instead"
     )
     return parser
 
@@ -47,6 +51,11 @@ def main(words: list[str] | None = None) -> int:
     unknown = [name for name in given.readers if name not in TARGETS]
     if unknown:
         arguments().error(f"no reader {', '.join(unknown)}; there are {', '.join(TARGETS)}")
+    if given.replay:
+        for name in given.readers or [given.replay.parent.name]:
+            TARGETS[name].check(given.replay.read_bytes(), True)
+            print(f"{name}: the law held of {given.replay}")
+        return 0
     if importlib.util.find_spec("atheris") is None:
         print("fuzzing needs atheris (Linux): pip install '.[fuzz]'", file=sys.stderr)
         return 2
@@ -58,6 +67,7 @@ def main(words: list[str] | None = None) -> int:
 
 def fuzz(name: str, seconds: int, folder: Path) -> bool:
     """Fuzz one reader, tell what came of it, and return whether the law held."""
+    folder = folder.resolve()
     corpus, found = folder / name, folder / "found"
     corpus.mkdir(parents=True, exist_ok=True)
     found.mkdir(exist_ok=True)

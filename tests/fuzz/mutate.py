@@ -118,8 +118,8 @@ def _changed(document: object, rng: random.Random, donor: object) -> object:
     value = container[key]  # type: ignore[index,call-overload]
     others = places(donor)
     changes: list[Callable[[], object]] = [
-        lambda: rng.choice(SCALARS),
-        lambda: rng.choice(SCALARS),
+        lambda: copy.deepcopy(rng.choice(SCALARS)),
+        lambda: copy.deepcopy(rng.choice(SCALARS)),
         lambda: [value],
         lambda: [copy.deepcopy(value), copy.deepcopy(value)],
         lambda: value[0] if isinstance(value, list) and value else None,

@@ -14,8 +14,6 @@ from pathlib import Path
 from tests.cohort_generator import SEED
 from tests.soak.differential import OtherRunError, soak
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-
 
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -25,7 +23,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=SEED, help=f"default: {SEED}")
     parser.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
     parser.add_argument(
-        "--folder", type=Path, default=ROOT / "build" / "soak", help="what is kept from run to run"
+        "--folder", type=Path, default=Path("build/soak"), help="what is kept from run to run"
     )
     parser.add_argument(
         "--engine",

@@ -24,7 +24,7 @@ from tests.cohort_shacl import Shared, shared
 from tests.soak.engines import Difference, Engine, compared, engines_of
 from tests.soak.shrink import shrunk
 
-CHUNK = 50
+CHUNK = 200
 """Patients that are judged together, and are judged again if the run is interrupted."""
 MOST_SHRUNK = 25
 """Differences that are made minimal; more are told, and are likely the same."""
