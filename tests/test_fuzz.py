@@ -197,6 +197,7 @@ def test_one_file_is_replayed(capsys: pytest.CaptureFixture[str], tmp_path: Path
 def test_fuzzing_for_a_while_finds_nothing(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("atheris", reason="the extra fuzz is not installed")
     code = main([name, "--seconds", str(SECONDS), "--folder", str(tmp_path)])
     told = capsys.readouterr().out
     assert code == 0, told
@@ -226,6 +227,7 @@ one.main(sys.argv)
 
 @pytest.mark.slow
 def test_a_planted_fault_is_found(tmp_path: Path) -> None:
+    pytest.importorskip("atheris", reason="the extra fuzz is not installed")
     command = ["-c", PLANTED, "dates", "-max_total_time=60", f"-artifact_prefix={tmp_path}/"]
     done = subprocess.run(
         [sys.executable, *command],
