@@ -7,7 +7,7 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup validate test test-offline check lint types ontology ontology-check rules rules-check audit docs lock licences sbom bench clean
+.PHONY: help setup validate test test-offline check lint types ontology ontology-check rules rules-check audit docs lock licences sbom bench soak fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,6 +91,17 @@ docs: .venv/run.stamp ## write the rule book into build/site
 
 bench: .venv/dev.stamp ## measure
 	$(BIN)/python -m benchmarks
+
+# Both keep what they did under build/ and go on from there.
+PATIENTS ?= 100000
+SECONDS ?= 60
+WORKERS ?= 1
+soak: .venv/dev.stamp ## every engine on PATIENTS generated patients (a day or more), then an hour of fuzzing a reader
+	$(BIN)/python -m tests.soak --patients $(PATIENTS) --workers $(WORKERS)
+	$(BIN)/python -m tests.fuzz --seconds 3600
+
+fuzz: .venv/dev.stamp ## fuzz each reader for SECONDS seconds
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 clean: ## remove .venv and everything that was built
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
