@@ -269,6 +269,11 @@ class Assessment:
     error: Finding | None = None
     treatment: TreatmentAssessment | None = None
 
+    def _repr_html_(self) -> str:
+        from sarc_kb.reports.notebook import render_fragment
+
+        return render_fragment((self,))
+
 
 @dataclass(frozen=True, slots=True)
 class KnowledgeBaseInfo:
@@ -285,3 +290,8 @@ class AssessmentSet:
     knowledge_base: KnowledgeBaseInfo
     assessments: tuple[Assessment, ...]
     run_findings: tuple[Finding, ...] = ()
+
+    def _repr_html_(self) -> str:
+        from sarc_kb.reports.notebook import render_fragment
+
+        return render_fragment(self.assessments, self.run_findings)
