@@ -92,7 +92,11 @@ def content_sha256(folder: Path) -> str:
 
 
 class KnowledgeBase:
-    """One loaded knowledge base; loading takes a second, judging a patient a fraction of it."""
+    """One loaded knowledge base; loading takes a second, judging a patient a fraction of it.
+
+    ``info`` tells its version and content hash; it may be shared by threads no more than a
+    processor of SHACL may, and is best loaded once a process.
+    """
 
     def __init__(self, root: Path, graph: Graph, terms: Terminology, sha256: str) -> None:
         self.root = root
@@ -464,7 +468,7 @@ class KnowledgeBase:
         omop_schema: str | None = None,
     ) -> AssessmentSet:
         """Return an assessment for every patient in ``sources``, in order: files, folders, and then
-        tables of facts in memory (see :mod:`sarc_kb.sources.facts_frame`).
+        tables of facts in memory (``docs/use/dataframes.md``).
 
         After them come those of an ``omop`` source (a DuckDB file, a folder of Parquet or CSV files,
         or a ``postgresql://`` URL): the ``persons``, or everybody.
@@ -473,6 +477,7 @@ class KnowledgeBase:
         say; a date in the data wins over ``entry_date`` and must agree with ``entry_dates``.
         ``only``: ``eligibility`` or ``treatment``. ``relaxed``: see :meth:`compile`; reports say of
         every such limit that it is not the protocol's.
+
         Raises:
             UsageError: an option names something unknown, or a source needs an extra.
             RuleBaseError: the rule base is broken.
@@ -525,7 +530,9 @@ class KnowledgeBase:
 
         Sources and options are those of :meth:`validate`. ``engine``: ``duckdb``, ``postgres`` (on
         ``server``, a ``postgresql://`` URL) or ``spark``; it may use ``memory`` before it turns to
-        disk. ``workers``: processes that prepare patients.
+        disk. ``workers``: processes that prepare patients. Where something is set otherwise than
+        the protocol says, the rows are those of the changed trial, compared with nothing.
+
         Raises:
             UsageError: an option names something unknown, there is no patient, or an extra is
                 needed (``cohort``; ``omop`` and ``spark`` for these).
@@ -619,6 +626,11 @@ class KnowledgeBase:
 
     # -- options -------------------------------------------------------------------------------
     def scopes(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return the IRIs of kinds of history, by their names or IRIs.
+
+        Raises:
+            UsageError: there is no such kind.
+        """
         known = self.terms.scopes
         found = []
         for name in names:
@@ -638,6 +650,11 @@ class KnowledgeBase:
         return tuple(found)
 
     def answers(self, trial: Trial, given: Mapping[str, str]) -> dict[str, str]:
+        """Return answers (rule or question to yes, no or unknown) by IRIs of the trial.
+
+        Raises:
+            UsageError: there is no such rule or question, or no such answer.
+        """
         names = _rule_names(trial)
         words = {
             "true": SARC.Yes,
