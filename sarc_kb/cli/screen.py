@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sarc_kb import __version__, cli
+from sarc_kb.cli.terminal import Progress, width
 from sarc_kb.errors import Finding, UsageError
 
 if TYPE_CHECKING:
@@ -224,7 +225,7 @@ def _screen(
         told = (found, kb.info, trials, given, problems)
         return {"summary.json": render_json(*told), "summary.html": render_page(*told)}
 
-    with cli.Progress(expected) as progress:
+    with Progress(expected, quiet=options.quiet) as progress:
 
         def step(count: int) -> None:
             progress.step(count)
@@ -252,7 +253,7 @@ def _screen(
             progress=step,
             describe=describe,
         )
-    cli.write(render_text(found, width=cli.width(None), quiet=options.quiet), None)
+    cli.write(render_text(found, width=width(None), quiet=options.quiet), None)
 
 
 _OPTIONS = (
@@ -366,7 +367,7 @@ def _explain(
                 for compiled, engine in engines
             )
             result = AssessmentSet(kb.info, assessments, ())
-            cli.write(render_text(result, width=cli.width(None), verbose=True), None)
+            cli.write(render_text(result, width=width(None), verbose=True), None)
             return cli.PASS
     raise UsageError(
         Finding(
