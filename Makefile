@@ -7,7 +7,7 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup validate test test-offline check lint types ontology ontology-check rules rules-check audit docs lock licences sbom bench soak fuzz clean
+.PHONY: help setup validate test test-offline check lint types ontology ontology-check rules rules-check audit site lock licences sbom bench soak fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,9 +85,11 @@ audit: .venv/dev.stamp ## audit the rule base into build/audit.json (some minute
 
 # AUDIT names what `sarc-kb audit --format json --output FILE` wrote, such as `make audit` does; without it the page on coverage
 # shows the words of the record alone.
-docs: .venv/run.stamp ## write the rule book into build/site
-	@mkdir -p build
-	$(BIN)/sarc-kb docs $(if $(AUDIT),--audit "$(AUDIT)") $(if $(wildcard .git),--history) --output build/site
+site: .venv/dev.stamp ## build the documentation, with the rule book beside it, into build/site
+	rm -rf build/site
+	$(BIN)/python -m sphinx -b html -c docs/site -d build/site-trees -E -q -W -n --keep-going . build/site
+	$(BIN)/sarc-kb docs $(if $(AUDIT),--audit "$(AUDIT)") $(if $(wildcard .git),--history) --output build/site/rule-book
+	$(BIN)/python docs/site/check_links.py build/site
 
 bench: .venv/dev.stamp ## measure
 	$(BIN)/python -m benchmarks
