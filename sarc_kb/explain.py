@@ -249,9 +249,13 @@ def _each_has(prepared: Prepared, clause: Clause) -> Explanation:
     assert clause.role is not None
     first, second = _graded(prepared, clause.role), _graded(prepared, clause.second)
     statement = prepared.settling(clause)
-    lonely = [a for da, a in first if da == 2 and not any(gap_degree(a, b, clause) for _, b in second)]
+    lonely = [
+        a for da, a in first if da == 2 and not any(gap_degree(a, b, clause) for _, b in second)
+    ]
     open_ = [
-        a for _, a in first if not any(db == 2 and gap_degree(a, b, clause) == 2 for db, b in second)
+        a
+        for _, a in first
+        if not any(db == 2 and gap_degree(a, b, clause) == 2 for db, b in second)
     ]
     partners = [b for _, b in second if any(gap_degree(a, b, clause) for _, a in first)]
     seen = {i.id: i for i in (*(a for _, a in first), *partners)}

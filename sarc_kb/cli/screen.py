@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sarc_kb import __version__, cli
+from sarc_kb.cli.terminal import Progress, width
 from sarc_kb.errors import Finding, UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from sarc_kb.rules import Trial
 
 ENGINES = ("duckdb", "postgres", "spark")
+_LIMITS = ("300", "2GB")
+"""Of time and memory for one patient: far above what any record needs, so that the results of a
+run do not hang on the speed of the machine."""
 FORMATS = ("parquet", "csv", "jsonl", "xlsx")
 
 
@@ -57,6 +61,7 @@ def add_parser(commands: Any) -> None:
         default=None,
         help="processes that prepare patients (default: one a core)",
     )
+    cli.limit_options(screen, *_LIMITS)
     screen.add_argument(
         "--no-clauses", action="store_true", help="no table with a row a patient and clause"
     )
@@ -88,6 +93,7 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code: 0 when finished, whatever the verdicts; 2 else."""
     from sarc_kb.kb import option_date
+    from sarc_kb.screening import trials_as_set
 
     cli.one_kind_of_source(options)
     kb = cli.knowledge_base(options)
@@ -97,18 +103,7 @@ def run(options: argparse.Namespace) -> int:
         "readings": cli.pairs("--reading", options.reading),
         "relaxed": cli.pairs("--relax", options.relax),
     }
-    if len(names) > 1 and any(set_here.values()):
-        raise UsageError(
-            Finding(
-                "USE047",
-                "error",
-                "--policy, --reading and --relax",
-                f"{len(names)} trials",
-                "an entry or limit belongs to one trial",
-                "name that one with --trial",
-            )
-        )
-    trials = {name: kb.engine(name, **set_here)[0] for name in names}
+    trials = trials_as_set(kb, names, set_here)
     complete = tuple(filter(None, options.complete.split(",")))
     kb.scopes(complete)
     attested = cli.pairs("--attest", options.attest)
@@ -155,6 +150,8 @@ def _to_folder(
     options: argparse.Namespace,
     problems: list[Finding],
 ) -> int:
+    from sarc_kb.screening import extra_absent
+
     if options.output is None:
         raise UsageError(
             Finding(
@@ -180,16 +177,7 @@ def _to_folder(
     try:
         _screen(kb, trials, set_here, options, problems)
     except ImportError as absent:
-        raise UsageError(
-            Finding(
-                "USE049",
-                "error",
-                "screen",
-                f"the package {absent.name or absent} is not installed",
-                "the cohort engine is an optional extra",
-                "install it with: pip install 'sarc-kb[cohort]'",
-            )
-        ) from None
+        raise extra_absent(absent) from None
     return cli.COULD_NOT if any(f.severity == "error" for f in problems) else cli.PASS
 
 
@@ -209,7 +197,7 @@ def _screen(
     options: argparse.Namespace,
     problems: list[Finding],
 ) -> None:
-    from sarc_kb.cohort.preparing import Settings
+    from sarc_kb.cohort.preparing import Limits, Settings
     from sarc_kb.cohort.screen import Options, screen
     from sarc_kb.kb import option_date
     from sarc_kb.reports.cohort_page import render_page
@@ -226,6 +214,7 @@ def _screen(
         horizon_days=options.horizon,
     )
     workers = options.workers or os.cpu_count() or 1
+    limits = cli.limits(options, *_LIMITS)
     records, expected = _records(kb, trials.values(), options, problems)
     given = {name: getattr(options, name) for name in _OPTIONS}
     if options.omop is not None:
@@ -241,7 +230,7 @@ def _screen(
         told = (found, kb.info, trials, given, problems)
         return {"summary.json": render_json(*told), "summary.html": render_page(*told)}
 
-    with cli.Progress(expected) as progress:
+    with Progress(expected, quiet=options.quiet) as progress:
 
         def step(count: int) -> None:
             progress.step(count)
@@ -256,6 +245,7 @@ def _screen(
                 server=options.server or _server(options.omop),
                 memory=options.memory,
                 workers=workers,
+                limits=Limits(*limits),
                 format=options.format,
                 clauses=not options.no_clauses,
                 evidence=not options.no_evidence,
@@ -269,7 +259,7 @@ def _screen(
             progress=step,
             describe=describe,
         )
-    cli.write(render_text(found, width=cli.width(None), quiet=options.quiet), None)
+    cli.write(render_text(found, width=width(None), quiet=options.quiet), None)
 
 
 _OPTIONS = (
@@ -383,7 +373,7 @@ def _explain(
                 for compiled, engine in engines
             )
             result = AssessmentSet(kb.info, assessments, ())
-            cli.write(render_text(result, width=cli.width(None), verbose=True), None)
+            cli.write(render_text(result, width=width(None), verbose=True), None)
             return cli.PASS
     raise UsageError(
         Finding(

@@ -480,6 +480,11 @@ class Trial:
         """This part, and the one about treatment if there is one."""
         return (self,) if self.treatment is None else (self, self.treatment)
 
+    @property
+    def components(self) -> dict[str, str]:
+        """The IRI of the constraint component that each clause of all parts (by IRI) uses."""
+        return {c.iri: c.component_iri for part in self.parts for c in part.clauses.values()}
+
     def children(self, iri: str) -> tuple[str, ...]:
         return self.joins[iri].children if iri in self.joins else ()
 
