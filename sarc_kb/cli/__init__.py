@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sarc_kb import __version__
+from sarc_kb.cli.terminal import Progress, coloured, width
 from sarc_kb.errors import Finding, SarcError, UsageError
 from sarc_kb.options import pairs as pairs
 from sarc_kb.reports.formats import MEDIA_TYPES
@@ -56,10 +57,9 @@ def build_parser() -> argparse.ArgumentParser:
     validate.add_argument(
         "--output", "-o", metavar="FILE", help="write the report there, whole or not at all"
     )
-    validate.add_argument("--quiet", "-q", action="store_true", help="verdicts only")
-    validate.add_argument(
-        "--verbose", "-v", action="store_true", help="every criterion and finding"
-    )
+    told = validate.add_mutually_exclusive_group()
+    told.add_argument("--quiet", "-q", action="store_true", help="verdicts only")
+    told.add_argument("--verbose", "-v", action="store_true", help="every criterion and finding")
 
     rules = commands.add_parser("rules", help="list the rules of a trial")
     common_options(rules)
@@ -72,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     explain.add_argument("rule", metavar="RULE", help="such as I07a")
     common_options(explain)
 
-    from sarc_kb.cli import audit, check, diff, docs, pack, readings, screen, serve
+    from sarc_kb.cli import audit, check, diff, docs, export, pack, readings, screen, serve
 
     check.add_parser(commands)
 
@@ -149,6 +149,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     screen.add_parser(commands)
     docs.add_parser(commands)
+    export.add_parser(commands)
     audit.add_parser(commands)
     diff.add_parser(commands)
     readings.add_parser(commands)
@@ -467,7 +468,7 @@ def _validate(options: argparse.Namespace) -> int:
     within = limits(options)
 
     def judged() -> Iterator[Assessment]:
-        with Progress(expected) as progress:
+        with Progress(expected, quiet=options.quiet) as progress:
             for assessment in assess_each(kb, dated, trial, engine, how, *within):
                 seen.add(assessment)
                 yield assessment
@@ -515,6 +516,14 @@ def records_of(
     return chain(found, tables), expected, problems
 
 
+def counted(records: Iterable[PatientRecord], expected: int) -> Iterator[PatientRecord]:
+    """Yield the records, and show how many were gone through."""
+    with Progress(expected) as progress:
+        for record in records:
+            yield record
+            progress.step()
+
+
 def one_kind_of_source(options: argparse.Namespace) -> None:
     """Refuse options that would change nothing, and a run without any patient."""
     fault = None
@@ -558,12 +567,11 @@ class _Seen:
 def _render(result: AssessmentSet, options: argparse.Namespace, trial: Trial) -> str | bytes:
     from sarc_kb.reports.formats import render
 
-    to_terminal = options.output is None and sys.stdout.isatty()
     return render(
         result,
         options.format,
         components=trial.components,
-        colour=to_terminal and "NO_COLOR" not in os.environ,
+        colour=coloured(options.output),
         width=width(options.output),
         verbose=options.verbose,
         quiet=options.quiet,
@@ -594,42 +602,6 @@ def write(text: str | Iterable[str], output: str | None) -> None:
 def _abandon_standard_output() -> None:
     """Keep Python from writing what is left to a place that takes nothing, as it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-class Progress:
-    """A line on standard error for runs somebody waits for; nothing off a terminal.
-
-    ``total`` 0: nobody knows how many there are.
-    """
-
-    def __init__(self, total: int) -> None:
-        self.total, self.done = total, 0
-        self.shown = (total == 0 or total > 20) and sys.stderr.isatty()
-
-    def __enter__(self) -> Progress:
-        from time import monotonic
-
-        self.clock = monotonic
-        self.start = monotonic()
-        return self
-
-    def step(self, count: int = 1) -> None:
-        self.done += count
-        if self.shown and (self.done % 10 == 0 or count > 1 or self.done == self.total):
-            rate = self.done / max(self.clock() - self.start, 1e-6)
-            of, left = "", ""
-            if self.total:
-                of, left = f"/{self.total}", f", {(self.total - self.done) / rate:.0f} s left"
-            print(
-                f"\r{self.done}{of} patients, {rate:.0f} a second{left} ",
-                end="",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    def __exit__(self, *_: object) -> None:
-        if self.shown:
-            print("\r" + " " * 60 + "\r", end="", file=sys.stderr, flush=True)
 
 
 def _rules(options: argparse.Namespace) -> int:
@@ -773,13 +745,7 @@ def _facts(options: argparse.Namespace) -> int:
         entry_dates(options.entry_dates) if options.entry_dates else {},
     )
 
-    def counted() -> Iterator[PatientRecord]:
-        with Progress(expected) as progress:
-            for record in dated:
-                yield record
-                progress.step()
-
-    written = write_facts(counted(), options.output, findings=problems)
+    written = write_facts(counted(dated, expected), options.output, findings=problems)
     broken = f" ({written.broken} with an error)" if written.broken else ""
     counts = ((written.patients, "patient"), (written.facts, "fact"), (written.files, "source"))
     patients, facts, sources = (f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts)
@@ -844,11 +810,11 @@ def _counted(
     )
     kb.scopes(complete)
     kb.answers(trial, attested or {})
-    records, _, problems = records_of(options, kb, trial)
+    records, expected, problems = records_of(options, kb, trial)
     found = readiness(
         kb,
         trial,
-        with_entry_dates(records, entry_date, entry_dates or {}),
+        counted(with_entry_dates(records, entry_date, entry_dates or {}), expected),
         complete=complete,
         attested=attested,
         findings=problems,
@@ -881,14 +847,6 @@ def _checklist(options: argparse.Namespace) -> int:
         text = checklist_report.render_text(trial, kb.terms, width=width(options.output))
     write(text, options.output)
     return PASS
-
-
-def width(output: str | None) -> int:
-    try:
-        to_terminal = output is None and sys.stdout.isatty()
-        return os.get_terminal_size().columns if to_terminal else 100
-    except OSError:
-        return 100
 
 
 def _completion(options: argparse.Namespace) -> int:
@@ -934,6 +892,12 @@ def _serve(options: argparse.Namespace) -> int:
     return serve.run(options)
 
 
+def _export(options: argparse.Namespace) -> int:
+    from sarc_kb.cli import export
+
+    return export.run(options)
+
+
 def _readings(options: argparse.Namespace) -> int:
     from sarc_kb.cli import readings
 
@@ -946,6 +910,7 @@ _COMMANDS = {
     "pack": _pack,
     "verify": _pack,
     "docs": _docs,
+    "export": _export,
     "readings": _readings,
     "serve": _serve,
     "validate": _validate,

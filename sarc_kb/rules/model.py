@@ -202,6 +202,15 @@ class Clause:
     relaxed: tuple[str, ...] = ()
 
     @property
+    def of_one_set(self) -> bool:
+        """Are both of a pair facts of the same set? Then two of one minute are one moment."""
+        return (
+            self.role is not None
+            and self.second is not None
+            and self.role.concept_set == self.second.concept_set
+        )
+
+    @property
     def limits(self) -> dict[str, str]:
         """The numbers it carries, by the local names of their properties."""
         found: dict[str, str] = {}

@@ -20,6 +20,7 @@ from typing import IO
 from sarc_kb.errors import Finding, InputError
 from sarc_kb.facts import PatientRecord
 from sarc_kb.sources.facts_findings import finding as facts_finding
+from sarc_kb.sources.facts_frame import ArrowTable, read_frame
 from sarc_kb.sources.facts_table import FactsTable, holds_facts
 from sarc_kb.sources.fhir import FhirDataSet, FhirTerms, read_fhir
 from sarc_kb.sources.fhir_json import has_lines
@@ -43,8 +44,11 @@ class ReadingTerms:
     fhir: FhirTerms
 
 
-def read_sources(sources: Iterable[Path], terms: ReadingTerms) -> tuple[Patients, list[Finding]]:
-    """Return the patients of all sources in a fixed order, and what could not be read.
+def read_sources(
+    sources: Iterable[Path | ArrowTable], terms: ReadingTerms
+) -> tuple[Patients, list[Finding]]:
+    """Return the patients of all sources in a fixed order, files before tables, and what could not
+    be read.
 
     All NDJSON files of one folder that are given, in whatever order, are one data set: their
     resources belong to patients by reference. Any other file stands for itself.
@@ -55,7 +59,11 @@ def read_sources(sources: Iterable[Path], terms: ReadingTerms) -> tuple[Patients
     patients = Patients()
     problems: list[Finding] = []
     files: list[tuple[Path, str]] = []
+    tables: list[ArrowTable] = []
     for source in sources:
+        if not isinstance(source, Path):
+            tables.append(source)
+            continue
         try:
             files += files_of(source, problems)
         except OSError as error:
@@ -77,6 +85,16 @@ def read_sources(sources: Iterable[Path], terms: ReadingTerms) -> tuple[Patients
                 found = _read_standard_input(terms, patients, problems)
             else:
                 found = read_file(path, origin, terms, problems)
+        except InputError as error:
+            problems.extend(error.findings)
+            continue
+        if not found:
+            problems.append(_nobody(origin))
+        patients.add(found)
+    for number, table in enumerate(tables, 1):
+        origin = "table in memory" if len(tables) == 1 else f"table {number} in memory"
+        try:
+            found = read_frame(table, origin, problems)
         except InputError as error:
             problems.extend(error.findings)
             continue
