@@ -21,10 +21,17 @@ class Outcome(Enum):
 
     @property
     def word(self) -> str:
+        """``fail``, ``undetermined`` or ``pass``."""
         return self.name.lower()
 
 
 class Verdict(Enum):
+    """What the criteria come to for one patient.
+
+    Eligible: all pass. Ineligible: one at least fails. Undetermined: none fails, and one at least
+    is undetermined. Error: the record could not be judged. Not asked: only treatment was judged.
+    """
+
     ELIGIBLE = "eligible"
     INELIGIBLE = "ineligible"
     UNDETERMINED = "undetermined"
@@ -117,8 +124,12 @@ class ClauseResult:
 
 @dataclass(frozen=True, slots=True)
 class CriterionResult:
-    """One of the protocol's criteria; ``decided_by`` names the clauses (or answers) that decide,
-    ``logic`` says how its clauses are joined."""
+    """One of the protocol's criteria for one patient.
+
+    ``kind``: ``inclusion`` or ``exclusion``; whichever it is, to pass is to clear it. ``decided_by``
+    names the clauses (or answers) that decide, ``logic`` says how its clauses are joined.
+    ``denied_by``: the answers that deny it as a whole.
+    """
 
     id: str
     iri: str
@@ -205,7 +216,10 @@ class TimelineEvent:
 
 @dataclass(frozen=True, slots=True)
 class TreatmentAssessment:
-    """The course of treatment against the treatment rules, as it stood on ``as_of``."""
+    """The course of treatment against the treatment rules, as it stood on ``as_of``.
+
+    ``anchors``: each named day with its date and how it was found.
+    """
 
     as_of: str
     conclusion: Conclusion
@@ -220,8 +234,12 @@ class TreatmentAssessment:
 class Provenance:
     """What the assessment was made with: everything needed to make it again.
 
-    ``changed`` names what the caller set: policies, readings, relaxed limits, histories vouched
-    for, answers given for the whole study.
+    ``input_sha256``: of the bytes of the record, or of what its rows say. ``policies`` and
+    ``readings``: names with the values that held; ``anchors``: each named day with its date and how
+    it was found. ``facts_void``, ``facts_after_as_of``, ``facts_unused``: how many facts of
+    ``facts_read`` were void, too late to be seen, or could not be used. ``changed`` names what the
+    caller set: policies, readings, relaxed limits, histories vouched for, answers given for the
+    whole study.
     """
 
     engine: str
@@ -269,6 +287,11 @@ class Assessment:
     error: Finding | None = None
     treatment: TreatmentAssessment | None = None
 
+    def _repr_html_(self) -> str:
+        from sarc_kb.reports.notebook import render_fragment
+
+        return render_fragment((self,))
+
 
 @dataclass(frozen=True, slots=True)
 class KnowledgeBaseInfo:
@@ -285,3 +308,8 @@ class AssessmentSet:
     knowledge_base: KnowledgeBaseInfo
     assessments: tuple[Assessment, ...]
     run_findings: tuple[Finding, ...] = ()
+
+    def _repr_html_(self) -> str:
+        from sarc_kb.reports.notebook import render_fragment
+
+        return render_fragment(self.assessments, self.run_findings)

@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import cache, lru_cache
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rdflib import Graph
 
@@ -45,6 +46,7 @@ from sarc_kb.rules import (
     compile_trial,
 )
 from sarc_kb.rules.form import form_faults
+from sarc_kb.sources.facts_frame import ArrowTable
 from sarc_kb.sources.fhir import FhirTerms
 from sarc_kb.sources.omop import OmopTerms, read_omop
 from sarc_kb.sources.read import ReadingTerms, read_sources
@@ -57,6 +59,9 @@ from sarc_kb.treatment import (
     may_have_begun,
 )
 from sarc_kb.turtle_files import parse_files
+
+if TYPE_CHECKING:
+    from sarc_kb.screening import Screened
 
 
 def data_folder() -> Path:
@@ -86,8 +91,17 @@ def content_sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
+ENGINES_KEPT = 16
+"""How many compiled trials with their processors a knowledge base keeps, so that one that is asked
+for ever other limits does not grow."""
+
+
 class KnowledgeBase:
-    """One loaded knowledge base; loading takes a second, judging a patient a fraction of it."""
+    """One loaded knowledge base; loading takes a second, judging a patient a fraction of it.
+
+    ``info`` tells its version and content hash; it may be shared by threads no more than a
+    processor of SHACL may, and is best loaded once a process.
+    """
 
     def __init__(self, root: Path, graph: Graph, terms: Terminology, sha256: str) -> None:
         self.root = root
@@ -269,7 +283,8 @@ class KnowledgeBase:
         relaxed: Mapping[str, str] | None = None,
         name: str = "pyshacl",
     ) -> tuple[Trial, ShaclEngine]:
-        """Return the compiled trial and a processor loaded with it; kept for the next call."""
+        """Return the compiled trial and a processor loaded with it; the last `ENGINES_KEPT` are
+        kept for the next call."""
         key = (
             trial,
             tuple(sorted((policies or {}).items())),
@@ -277,13 +292,17 @@ class KnowledgeBase:
             tuple(sorted((relaxed or {}).items())),
             name,
         )
-        if key not in self._engines:
+        if key in self._engines:
+            self._engines[key] = self._engines.pop(key)  # the one used last is the last to go
+        else:
             ensure_checked(self, trial.upper() if trial else self.default_trial())
             compiled = self.compile(trial, policies=policies, readings=readings, relaxed=relaxed)
             self._engines[key] = (
                 compiled,
                 ShaclEngine(compiled, self.root / "shapes" / "components", name),
             )
+            while len(self._engines) > ENGINES_KEPT:
+                del self._engines[next(iter(self._engines))]
         return self._engines[key]
 
     # -- patients ------------------------------------------------------------------------------
@@ -442,7 +461,7 @@ class KnowledgeBase:
 
     def validate(
         self,
-        *sources: Path | str,
+        *sources: Path | str | ArrowTable,
         trial: str | None = None,
         entry_date: str | None = None,
         entry_dates: Mapping[str, str] | None = None,
@@ -458,7 +477,8 @@ class KnowledgeBase:
         persons: Iterable[str] = (),
         omop_schema: str | None = None,
     ) -> AssessmentSet:
-        """Return an assessment for every patient in ``sources`` (files or folders), in order.
+        """Return an assessment for every patient in ``sources``, in order: files, folders, and then
+        tables of facts in memory (``docs/use/dataframes.md``).
 
         After them come those of an ``omop`` source (a DuckDB file, a folder of Parquet or CSV files,
         or a ``postgresql://`` URL): the ``persons``, or everybody.
@@ -467,6 +487,7 @@ class KnowledgeBase:
         say; a date in the data wins over ``entry_date`` and must agree with ``entry_dates``.
         ``only``: ``eligibility`` or ``treatment``. ``relaxed``: see :meth:`compile`; reports say of
         every such limit that it is not the protocol's.
+
         Raises:
             UsageError: an option names something unknown, or a source needs an extra.
             RuleBaseError: the rule base is broken.
@@ -477,7 +498,7 @@ class KnowledgeBase:
         complete = tuple(complete)
         self.scopes(complete)
         day = option_date("--as-of", as_of)
-        found, problems = read_sources([Path(s) for s in sources], self.reading_terms(compiled))
+        found, problems = read_sources(map(_source, sources), self.reading_terms(compiled))
         records: Iterable[PatientRecord] = found
         if omop is not None:
             tables = self.omop_records(
@@ -492,6 +513,67 @@ class KnowledgeBase:
         ]
         problems = [*self.added_findings, *problems]
         return AssessmentSet(self.info, tuple(assessments), tuple(problems))
+
+    def screen(
+        self,
+        *sources: Path | str | ArrowTable,
+        trial: str | None = None,
+        entry_date: str | None = None,
+        entry_dates: Mapping[str, str] | None = None,
+        as_of: str | None = None,
+        complete: Iterable[str] = (),
+        attested: Mapping[str, str] | None = None,
+        policies: Mapping[str, str] | None = None,
+        readings: Mapping[str, str] | None = None,
+        relaxed: Mapping[str, str] | None = None,
+        only: str | None = None,
+        omop: str | None = None,
+        persons: Iterable[str] = (),
+        omop_schema: str | None = None,
+        engine: str = "duckdb",
+        server: str | None = None,
+        memory: str = "4GB",
+        workers: int = 1,
+    ) -> Screened:
+        """Return rows of patients and of clauses for a cohort of any size, as ``sarc-kb screen``
+        writes them, by the trial named or all that there are.
+
+        Sources and options are those of :meth:`validate`. ``engine``: ``duckdb``, ``postgres`` (on
+        ``server``, a ``postgresql://`` URL) or ``spark``; it may use ``memory`` before it turns to
+        disk. ``workers``: processes that prepare patients. Where something is set otherwise than
+        the protocol says, the rows are those of the changed trial, compared with nothing.
+
+        Raises:
+            UsageError: an option names something unknown, there is no patient, or an extra is
+                needed (``cohort``; ``omop`` and ``spark`` for these).
+            RuleBaseError: the rule base is broken.
+            EngineError: the engine failed.
+        """
+        from sarc_kb.screening import screen
+
+        return screen(
+            self,
+            map(_source, sources),
+            trial=trial,
+            set_here={
+                "policies": policies or {},
+                "readings": readings or {},
+                "relaxed": relaxed or {},
+            },
+            entry_date=entry_date,
+            entry_dates=entry_dates or {},
+            as_of=as_of,
+            complete=tuple(complete),
+            attested=attested or {},
+            only=only,
+            omop=omop,
+            persons=persons,
+            omop_schema=omop_schema,
+            engine=engine,
+            server=server,
+            memory=memory,
+            workers=workers,
+        )
 
     def reading_terms(self, *trials: Trial) -> ReadingTerms:
         """Return what the readers of patient data need to know of this knowledge base.
@@ -554,6 +636,11 @@ class KnowledgeBase:
 
     # -- options -------------------------------------------------------------------------------
     def scopes(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return the IRIs of kinds of history, by their names or IRIs.
+
+        Raises:
+            UsageError: there is no such kind.
+        """
         known = self.terms.scopes
         found = []
         for name in names:
@@ -573,6 +660,11 @@ class KnowledgeBase:
         return tuple(found)
 
     def answers(self, trial: Trial, given: Mapping[str, str]) -> dict[str, str]:
+        """Return answers (rule or question to yes, no or unknown) by IRIs of the trial.
+
+        Raises:
+            UsageError: there is no such rule or question, or no such answer.
+        """
         names = _rule_names(trial)
         words = {
             "true": SARC.Yes,
@@ -661,6 +753,10 @@ def with_entry_dates(
         elif record.entry is None and (given or common) is not None:
             record = replace(record, entry=given or common)
         yield record
+
+
+def _source(source: Path | str | ArrowTable) -> Path | ArrowTable:
+    return Path(source) if isinstance(source, str) else source
 
 
 def option_date(option: str, text: str | None) -> PartialDate | None:

@@ -56,8 +56,11 @@ def cdm(**tables: Sequence[Mapping[str, object]]) -> dict[str, list[dict[str, ob
     return base | {name: [dict(row) for row in rows] for name, rows in tables.items()}
 
 
+_TEXT_IDS = ("concept_class_id", "domain_id", "vocabulary_id")
+
+
 def _type(column: str) -> str:
-    if column.endswith("_id") and column != "vocabulary_id":
+    if column.endswith("_id") and column not in _TEXT_IDS:
         return "BIGINT"
     if column in ("year_of_birth", "month_of_birth", "day_of_birth", "days_supply"):
         return "INTEGER"

@@ -26,7 +26,7 @@ from sarc_kb.kb import KnowledgeBase
 from sarc_kb.namespaces import SARC
 from sarc_kb.reports.json_report import render_json
 from sarc_kb.rules import Trial
-from sarc_kb.sources import facts_table
+from sarc_kb.sources import facts_rows, facts_table
 from sarc_kb.sources.facts_table import (
     COLUMNS,
     FactsTable,
@@ -700,7 +700,7 @@ def test_many_bad_rows_are_counted(tmp_path: Path) -> None:
 
 
 def test_too_many_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facts_table, "MAX_FACTS", 3)
+    monkeypatch.setattr(facts_rows, "MAX_FACTS", 3)
     back = there_and_back([ANNA, CARL], tmp_path / "f.parquet")
     assert back[0] == ANNA
     assert len(back[1].facts) == 3

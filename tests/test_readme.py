@@ -1,5 +1,4 @@
-"""Every command and every line of Python in the README runs, and the report it shows is real; the
-commands in the pages of docs/ run too."""
+"""Every command and every line of Python in the README runs, and the report it shows is real."""
 
 from __future__ import annotations
 
@@ -16,14 +15,6 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.strip().splitlines()]
 PROGRAM = [c for c in COMMANDS if c.startswith("sarc-kb")]
-PAGES = sorted((ROOT / "docs").glob("*.md"))
-# Other blocks than "sh" show what cannot run here, such as a database of the reader's.
-SHOWN = [
-    (page.name, line)
-    for page in PAGES
-    for text in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    for line in text.strip().splitlines()
-]
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -62,24 +53,14 @@ def test_command(command: str, folder: Path) -> None:
         assert sum(p.stat().st_size for p in files) > 1000
 
 
-@pytest.mark.parametrize(("page", "command"), [s for s in SHOWN if s[1].startswith("sarc-kb")])
-def test_command_of_a_page(page: str, command: str, folder: Path) -> None:
-    test_command(command, folder)
-
-
-def test_every_command_of_a_page_is_known() -> None:
-    others = {command for _, command in SHOWN if not command.startswith("sarc-kb")}
-    assert others <= {"pip install '.[omop]'"}
-    assert {"mapping-guide.md", "omop.md"} <= {page for page, _ in SHOWN}
-
-
 def test_the_mapping_guide_shows_what_is_there(folder: Path) -> None:
     guide = (ROOT / "docs" / "mapping-guide.md").read_text(encoding="utf-8")
     rows, verdict = re.findall(r"```text\n(.*?)```", guide, flags=re.DOTALL)
     table = (ROOT / "examples" / "local-codes" / "our-hospital.sssom.tsv").read_text("utf-8")
     lines = [line.split("\t")[:5] for line in table.splitlines() if not line.startswith("#")]
     assert [[c.strip() for c in row.split("|")] for row in rows.splitlines()] == lines
-    commands = [c for page, c in SHOWN if page == "mapping-guide.md" and " validate " in c]
+    shown = re.findall(r"```sh\n(.*?)```", guide, flags=re.DOTALL)
+    commands = [c for text in shown for c in text.splitlines() if " validate " in c]
     first, last = (run(command, folder).stdout.splitlines()[0] for command in commands)
     assert last == verdict.strip()
     assert "3 undetermined" in first

@@ -19,7 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sarc_kb import __version__
+from sarc_kb.cli.terminal import Progress, coloured, width
 from sarc_kb.errors import Finding, SarcError, UsageError
+from sarc_kb.options import pairs as pairs
+from sarc_kb.reports.formats import MEDIA_TYPES
 from sarc_kb.whole_file import whole_file
 
 if TYPE_CHECKING:
@@ -31,10 +34,7 @@ if TYPE_CHECKING:
 
 PASS, FAIL, COULD_NOT, UNDETERMINED, INTERRUPTED = 0, 1, 2, 3, 130
 _STANDARD_OUTPUT = "standard output"
-FORMATS = (
-    *("text", "html", "markdown", "xlsx"),
-    *("json", "jsonl", "fhir", "turtle", "jsonld", "junit"),
-)
+FORMATS = tuple(MEDIA_TYPES)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -59,10 +59,9 @@ def build_parser() -> argparse.ArgumentParser:
     validate.add_argument(
         "--output", "-o", metavar="FILE", help="write the report there, whole or not at all"
     )
-    validate.add_argument("--quiet", "-q", action="store_true", help="verdicts only")
-    validate.add_argument(
-        "--verbose", "-v", action="store_true", help="every criterion and finding"
-    )
+    told = validate.add_mutually_exclusive_group()
+    told.add_argument("--quiet", "-q", action="store_true", help="verdicts only")
+    told.add_argument("--verbose", "-v", action="store_true", help="every criterion and finding")
 
     rules = commands.add_parser("rules", help="list the rules of a trial")
     common_options(rules)
@@ -75,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     explain.add_argument("rule", metavar="RULE", help="such as I07a")
     common_options(explain)
 
-    from sarc_kb.cli import audit, check, diff, docs, pack, readings, screen
+    from sarc_kb.cli import audit, check, diff, docs, export, pack, readings, screen, serve
 
     check.add_parser(commands)
 
@@ -152,10 +151,12 @@ def build_parser() -> argparse.ArgumentParser:
 
     screen.add_parser(commands)
     docs.add_parser(commands)
+    export.add_parser(commands)
     audit.add_parser(commands)
     diff.add_parser(commands)
     readings.add_parser(commands)
     pack.add_parsers(commands)
+    serve.add_parser(commands)
 
     completion = commands.add_parser("completion", help="print a shell completion script")
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
@@ -414,36 +415,6 @@ def complain(finding: Finding) -> None:
         print(f"  {name:<5} {visible(getattr(finding, name))}", file=sys.stderr)
 
 
-def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise UsageError(
-                Finding(
-                    "USE011",
-                    "error",
-                    f"{option} {text}",
-                    "no name and value",
-                    "nothing would change, silently",
-                    f"write {option} NAME=VALUE",
-                )
-            )
-        if name in found:
-            raise UsageError(
-                Finding(
-                    "USE011",
-                    "error",
-                    f"{option} {text}",
-                    "given twice",
-                    "only one can hold",
-                    "give it once",
-                )
-            )
-        found[name] = value
-    return found
-
-
 def knowledge_base(options: argparse.Namespace) -> KnowledgeBase:
     from sarc_kb.kb import KnowledgeBase
 
@@ -502,7 +473,7 @@ def _validate(options: argparse.Namespace) -> int:
     within = limits(options)
 
     def judged() -> Iterator[Assessment]:
-        with Progress(expected) as progress:
+        with Progress(expected, quiet=options.quiet) as progress:
             for assessment in assess_each(kb, dated, trial, engine, how, *within):
                 seen.add(assessment)
                 yield assessment
@@ -515,13 +486,12 @@ def _validate(options: argparse.Namespace) -> int:
         write(stream_jsonl(kb.info, judged(), problems), options.output)
     else:
         result = AssessmentSet(kb.info, tuple(judged()), tuple(problems))
-        if options.format == "xlsx":
-            from sarc_kb.reports.xlsx_report import render_xlsx
-
+        report = _render(result, options, trial)
+        if isinstance(report, bytes):
             with whole_file(Path(options.output)) as stream:
-                stream.write(render_xlsx(result))
+                stream.write(report)
         else:
-            write(_render(result, options, kb), options.output)
+            write(report, options.output)
     for finding in problems:
         if finding.severity != "info":
             complain(finding)
@@ -549,6 +519,14 @@ def records_of(
     )
     expected = len(found) + len(options.person) if options.person else 0
     return chain(found, tables), expected, problems
+
+
+def counted(records: Iterable[PatientRecord], expected: int) -> Iterator[PatientRecord]:
+    """Yield the records, and show how many were gone through."""
+    with Progress(expected) as progress:
+        for record in records:
+            yield record
+            progress.step()
 
 
 def one_kind_of_source(options: argparse.Namespace) -> None:
@@ -591,43 +569,14 @@ class _Seen:
         return PASS
 
 
-def _render(result: AssessmentSet, options: argparse.Namespace, kb: KnowledgeBase) -> str:
-    if options.format == "json":
-        from sarc_kb.reports.json_report import render_json
+def _render(result: AssessmentSet, options: argparse.Namespace, trial: Trial) -> str | bytes:
+    from sarc_kb.reports.formats import render
 
-        return render_json(result)
-    if options.format == "html":
-        from sarc_kb.reports.html_report import render_html
-
-        return render_html(result)
-    if options.format == "fhir":
-        from sarc_kb.reports.fhir_report import render_fhir
-
-        return render_fhir(result)
-    if options.format == "markdown":
-        from sarc_kb.reports.markdown_report import render_markdown
-
-        return render_markdown(result)
-    if options.format == "junit":
-        from sarc_kb.reports.junit_report import render_junit
-
-        return render_junit(result)
-    if options.format in ("turtle", "jsonld"):
-        from sarc_kb.reports import shacl_report
-
-        render = (
-            shacl_report.render_turtle if options.format == "turtle" else shacl_report.render_jsonld
-        )
-        trial = kb.compile(options.trial)
-        clauses = [c for part in trial.parts for c in part.clauses.values()]
-        return render(result, components={c.iri: c.component_iri for c in clauses})
-    from sarc_kb.reports.text_report import render_text
-
-    to_terminal = options.output is None and sys.stdout.isatty()
-    colour = to_terminal and "NO_COLOR" not in os.environ
-    return render_text(
+    return render(
         result,
-        colour=colour,
+        options.format,
+        components=trial.components,
+        colour=coloured(options.output),
         width=width(options.output),
         verbose=options.verbose,
         quiet=options.quiet,
@@ -658,42 +607,6 @@ def write(text: str | Iterable[str], output: str | None) -> None:
 def _abandon_standard_output() -> None:
     """Keep Python from writing what is left to a place that takes nothing, as it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-class Progress:
-    """A line on standard error for runs somebody waits for; nothing off a terminal.
-
-    ``total`` 0: nobody knows how many there are.
-    """
-
-    def __init__(self, total: int) -> None:
-        self.total, self.done = total, 0
-        self.shown = (total == 0 or total > 20) and sys.stderr.isatty()
-
-    def __enter__(self) -> Progress:
-        from time import monotonic
-
-        self.clock = monotonic
-        self.start = monotonic()
-        return self
-
-    def step(self, count: int = 1) -> None:
-        self.done += count
-        if self.shown and (self.done % 10 == 0 or count > 1 or self.done == self.total):
-            rate = self.done / max(self.clock() - self.start, 1e-6)
-            of, left = "", ""
-            if self.total:
-                of, left = f"/{self.total}", f", {(self.total - self.done) / rate:.0f} s left"
-            print(
-                f"\r{self.done}{of} patients, {rate:.0f} a second{left} ",
-                end="",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    def __exit__(self, *_: object) -> None:
-        if self.shown:
-            print("\r" + " " * 60 + "\r", end="", file=sys.stderr, flush=True)
 
 
 def _rules(options: argparse.Namespace) -> int:
@@ -837,13 +750,7 @@ def _facts(options: argparse.Namespace) -> int:
         entry_dates(options.entry_dates) if options.entry_dates else {},
     )
 
-    def counted() -> Iterator[PatientRecord]:
-        with Progress(expected) as progress:
-            for record in dated:
-                yield record
-                progress.step()
-
-    written = write_facts(counted(), options.output, findings=problems)
+    written = write_facts(counted(dated, expected), options.output, findings=problems)
     broken = f" ({written.broken} with an error)" if written.broken else ""
     counts = ((written.patients, "patient"), (written.facts, "fact"), (written.files, "source"))
     patients, facts, sources = (f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts)
@@ -908,11 +815,11 @@ def _counted(
     )
     kb.scopes(complete)
     kb.answers(trial, attested or {})
-    records, _, problems = records_of(options, kb, trial)
+    records, expected, problems = records_of(options, kb, trial)
     found = readiness(
         kb,
         trial,
-        with_entry_dates(records, entry_date, entry_dates or {}),
+        counted(with_entry_dates(records, entry_date, entry_dates or {}), expected),
         complete=complete,
         attested=attested,
         findings=problems,
@@ -945,14 +852,6 @@ def _checklist(options: argparse.Namespace) -> int:
         text = checklist_report.render_text(trial, kb.terms, width=width(options.output))
     write(text, options.output)
     return PASS
-
-
-def width(output: str | None) -> int:
-    try:
-        to_terminal = output is None and sys.stdout.isatty()
-        return os.get_terminal_size().columns if to_terminal else 100
-    except OSError:
-        return 100
 
 
 def _completion(options: argparse.Namespace) -> int:
@@ -992,6 +891,18 @@ def _docs(options: argparse.Namespace) -> int:
     return docs.run(options)
 
 
+def _serve(options: argparse.Namespace) -> int:
+    from sarc_kb.cli import serve
+
+    return serve.run(options)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from sarc_kb.cli import export
+
+    return export.run(options)
+
+
 def _readings(options: argparse.Namespace) -> int:
     from sarc_kb.cli import readings
 
@@ -1004,7 +915,9 @@ _COMMANDS = {
     "pack": _pack,
     "verify": _pack,
     "docs": _docs,
+    "export": _export,
     "readings": _readings,
+    "serve": _serve,
     "validate": _validate,
     "screen": _screen,
     "rules": _rules,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from sarc_kb import cli
+from sarc_kb.cli.terminal import Line, width
 from sarc_kb.errors import Finding, UsageError
 
 if TYPE_CHECKING:
@@ -85,13 +86,21 @@ def run(options: argparse.Namespace) -> int:
     trial = (options.trial or kb.default_trial()).upper()
     kb.trial_folder(trial)
     against = Path(options.against) if options.against else None
-    with _Progress(len(options.section or PARTS)) as progress:
+    wanted = tuple(dict.fromkeys(options.section)) or PARTS
+    begun = monotonic()
+    with Line() as line:
+
+        def tell(names: Sequence[str], done: int) -> None:
+            # Parts take from a second to minutes each: what is left of them is no time.
+            since = f"{monotonic() - begun:.0f} s"
+            line.write(f"{done}/{len(wanted)} parts, {since}, now {', '.join(names)}")
+
         parts = run_parts(
             kb,
             Request(trial=trial, against=against, full=options.full),
-            tuple(dict.fromkeys(options.section)) or PARTS,
+            wanted,
             workers=options.workers,
-            tell=progress.tell,
+            tell=tell,
         )
     title, version = _of_trial(kb, trial)
     audit = Audit(trial, title, version, kb.info, tuple(parts))
@@ -114,7 +123,7 @@ def _rendered(audit: Audit, kb: KnowledgeBase, options: argparse.Namespace) -> s
         places = Places(kb.root, audit.trial)
         return audit_report.render_findings(audit, options.format, places.of)
     verbose = options.verbose or bool(options.section)
-    return audit_report.render_text(audit, verbose=verbose, width=cli.width(options.output))
+    return audit_report.render_text(audit, verbose=verbose, width=width(options.output))
 
 
 def _of_trial(kb: KnowledgeBase, trial: str) -> tuple[str, str]:
@@ -134,22 +143,3 @@ def _of_trial(kb: KnowledgeBase, trial: str) -> tuple[str, str]:
     title = graph.value(own[0], DCTERMS.title) if own else None
     version = graph.value(own[0], OWL.versionInfo) if own else None
     return str(title or trial), str(version or "without a version")
-
-
-class _Progress:
-    """A line on standard error that says which parts are being looked at; nothing off a terminal."""
-
-    def __init__(self, total: int) -> None:
-        self.total, self.shown = total, sys.stderr.isatty()
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def tell(self, names: Sequence[str], done: int) -> None:
-        if self.shown:
-            text = f"audit: {done} of {self.total} parts done, now {', '.join(names)}"
-            print(f"\r{text[:78]:<78}", end="", file=sys.stderr, flush=True)
-
-    def __exit__(self, *_: object) -> None:
-        if self.shown:
-            print("\r" + " " * 78 + "\r", end="", file=sys.stderr, flush=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from sarc_kb import cli
+from sarc_kb.cli.terminal import Line
 
 
 def add_parser(commands: Any) -> None:
@@ -47,17 +47,9 @@ def run(options: argparse.Namespace) -> int:
     kb = KnowledgeBase.load(options.rules)
     trial = (options.trial or kb.default_trial()).upper()
     audit = Path(options.audit) if options.audit else None
-    terminal = sys.stderr.isatty()
-
-    def progress(what: str) -> None:
-        if terminal:
-            print(f"\r{what:<40}", end="", file=sys.stderr, flush=True)
-
-    files = build_book(kb, trial, audit=audit, history=options.history, progress=progress)
-    write_site(folder, files)
-    progress("")
-    if terminal:
-        print("\r", end="", file=sys.stderr)
+    with Line() as line:
+        files = build_book(kb, trial, audit=audit, history=options.history, progress=line.write)
+        write_site(folder, files)
     pages = sum(name.endswith(".html") for name in files)
     cli.write(f"{folder / 'index.html'}: {pages} pages on {trial}", None)
     return cli.PASS

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from sarc_kb import cli
+from sarc_kb.cli.terminal import Progress
 from sarc_kb.errors import Finding, SarcError, UsageError
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _each(
 ) -> tuple[list[Readings], list[Finding]]:
     found: list[Readings] = []
     faults: list[Finding] = []
-    with cli.Progress(expected) as progress:
+    with Progress(expected) as progress:
         for record in records:
             try:
                 found.append(register.of(record, given))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sarc_kb import __version__, cli
+from sarc_kb.cli.terminal import Progress, width
 from sarc_kb.errors import Finding, UsageError
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code: 0 when finished, whatever the verdicts; 2 else."""
     from sarc_kb.kb import option_date
+    from sarc_kb.screening import trials_as_set
 
     cli.one_kind_of_source(options)
     kb = cli.knowledge_base(options)
@@ -101,18 +103,7 @@ def run(options: argparse.Namespace) -> int:
         "readings": cli.pairs("--reading", options.reading),
         "relaxed": cli.pairs("--relax", options.relax),
     }
-    if len(names) > 1 and any(set_here.values()):
-        raise UsageError(
-            Finding(
-                "USE047",
-                "error",
-                "--policy, --reading and --relax",
-                f"{len(names)} trials",
-                "an entry or limit belongs to one trial",
-                "name that one with --trial",
-            )
-        )
-    trials = {name: kb.engine(name, **set_here)[0] for name in names}
+    trials = trials_as_set(kb, names, set_here)
     complete = tuple(filter(None, options.complete.split(",")))
     kb.scopes(complete)
     attested = cli.pairs("--attest", options.attest)
@@ -159,6 +150,8 @@ def _to_folder(
     options: argparse.Namespace,
     problems: list[Finding],
 ) -> int:
+    from sarc_kb.screening import extra_absent
+
     if options.output is None:
         raise UsageError(
             Finding(
@@ -184,16 +177,7 @@ def _to_folder(
     try:
         _screen(kb, trials, set_here, options, problems)
     except ImportError as absent:
-        raise UsageError(
-            Finding(
-                "USE049",
-                "error",
-                "screen",
-                f"the package {absent.name or absent} is not installed",
-                "the cohort engine is an optional extra",
-                "install it with: pip install 'sarc-kb[cohort]'",
-            )
-        ) from None
+        raise extra_absent(absent) from None
     return cli.COULD_NOT if any(f.severity == "error" for f in problems) else cli.PASS
 
 
@@ -246,7 +230,7 @@ def _screen(
         told = (found, kb.info, trials, given, problems)
         return {"summary.json": render_json(*told), "summary.html": render_page(*told)}
 
-    with cli.Progress(expected) as progress:
+    with Progress(expected, quiet=options.quiet) as progress:
 
         def step(count: int) -> None:
             progress.step(count)
@@ -275,7 +259,7 @@ def _screen(
             progress=step,
             describe=describe,
         )
-    cli.write(render_text(found, width=cli.width(None), quiet=options.quiet), None)
+    cli.write(render_text(found, width=width(None), quiet=options.quiet), None)
 
 
 _OPTIONS = (
@@ -389,7 +373,7 @@ def _explain(
                 for compiled, engine in engines
             )
             result = AssessmentSet(kb.info, assessments, ())
-            cli.write(render_text(result, width=cli.width(None), verbose=True), None)
+            cli.write(render_text(result, width=width(None), verbose=True), None)
             return cli.PASS
     raise UsageError(
         Finding(

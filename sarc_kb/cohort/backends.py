@@ -198,7 +198,6 @@ class DuckDB:
             "memory_limit": f"{bounded_memory(memory) >> 20}MiB",
             "temp_directory": str(scratch),
             "preserve_insertion_order": False,
-            "enable_progress_bar": False,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
         }
@@ -207,6 +206,10 @@ class DuckDB:
         for name, value in settings.items():
             text = str(value).lower() if isinstance(value, bool) else _quoted(str(value))
             self._connection.execute(f"SET {name} = {text}")
+        # Asked first: in a notebook DuckDB refuses to set this at all without a package for widgets.
+        self._connection.execute("SELECT current_setting('enable_progress_bar')")
+        if self._connection.fetchone() != (False,):
+            self._connection.execute("SET enable_progress_bar = false")
         self._backend = ibis.duckdb.from_connection(self._connection)
 
     def load(self, name: str, table: pa.Table) -> Any:

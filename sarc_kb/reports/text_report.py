@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from textwrap import wrap
 
 from sarc_kb.assessment import (
@@ -59,6 +60,8 @@ _TOLD = {
     TreatmentOutcome.DEVIATION: "DEVIATION",
 }
 _FEW = 5
+_NARROW = 12
+"""Columns that a column of a table keeps at least."""
 
 
 def render_text(
@@ -386,18 +389,22 @@ class _Page:
                 self.lines += _wrapped(text, "  - ", "    ", self.width)
 
     def table(self, head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-        """Write a table, indented; its second column is coloured, its last has the room left."""
-        sizes = [max(columns(row[n]) for row in (head, *rows)) for n in range(len(head) - 1)]
-        rule = tuple("-" * size for size in (*sizes, len(head[-1])))
+        """Write a table, indented, as wide as there is room; its second column is coloured, the
+        third and those after it are wrapped."""
+        sizes = [max(columns(row[n]) for row in (head, *rows)) for n in range(len(head))]
+        room = self.width - 2 * len(head)
+        while sum(sizes) > room and max(sizes[2:]) > _NARROW:
+            widest = max(range(2, len(sizes)), key=lambda n: (sizes[n], n))
+            sizes[widest] -= 1
+        rule = tuple("-" * size for size in (*sizes[:-1], len(head[-1])))
         for row in (head, rule, *rows):
-            cells = [text + " " * (n - columns(text)) for text, n in zip(row, sizes, strict=False)]
-            if self.colour and row in rows:
-                cells[1] = cells[1].replace(row[1], _painted(row[1], row[1]))
-            left = "  " + "".join(f"{cell}  " for cell in cells)
-            hang = 2 + sum(sizes) + 2 * len(sizes)
-            last, *more = _wrapped(row[-1], "", "", max(self.width - hang, 20))
-            self.lines.append((left + last).rstrip())
-            self.lines += [" " * hang + text for text in more]
+            cells = [[row[0]], [row[1]]]
+            cells += [_wrapped(text, "", "", n) for text, n in zip(row, sizes, strict=True)][2:]
+            for number, texts in enumerate(zip_longest(*cells, fillvalue="")):
+                padded = [t + " " * (n - columns(t)) for t, n in zip(texts, sizes, strict=True)]
+                if self.colour and row in rows and number == 0:
+                    padded[1] = padded[1].replace(row[1], _painted(row[1], row[1]))
+                self.lines.append("  " + "  ".join(padded).rstrip())
 
 
 def _painted(word: str, meaning: str) -> str:

@@ -25,6 +25,11 @@ FINDINGS: Mapping[str, tuple[Severity, str, str]] = {
     "DATA304": ("warning", "the facts table has no such column; it was ignored", "leave it out"),
     "DATA305": ("error", "the patients in it were not judged", _ANEW),
     "DATA306": ("error", "a row is never given to a patient by guess", "fill the column patient"),
+    "DATA307": (
+        "error",
+        "what its rows would say is not known",
+        "see the columns in docs/facts-table.md; patient and concepts are needed",
+    ),
     "DATA310": (
         "warning",
         "they were left out",

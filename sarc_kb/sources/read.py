@@ -20,6 +20,7 @@ from typing import IO
 from sarc_kb.errors import Finding, InputError
 from sarc_kb.facts import PatientRecord
 from sarc_kb.sources.facts_findings import finding as facts_finding
+from sarc_kb.sources.facts_frame import ArrowTable, read_frame
 from sarc_kb.sources.facts_table import FactsTable, holds_facts
 from sarc_kb.sources.fhir import FhirDataSet, FhirTerms, read_fhir
 from sarc_kb.sources.fhir_json import has_lines
@@ -43,8 +44,11 @@ class ReadingTerms:
     fhir: FhirTerms
 
 
-def read_sources(sources: Iterable[Path], terms: ReadingTerms) -> tuple[Patients, list[Finding]]:
-    """Return the patients of all sources in a fixed order, and what could not be read.
+def read_sources(
+    sources: Iterable[Path | ArrowTable], terms: ReadingTerms
+) -> tuple[Patients, list[Finding]]:
+    """Return the patients of all sources in a fixed order, files before tables, and what could not
+    be read.
 
     All NDJSON files of one folder that are given, in whatever order, are one data set: their
     resources belong to patients by reference. Any other file stands for itself.
@@ -55,7 +59,11 @@ def read_sources(sources: Iterable[Path], terms: ReadingTerms) -> tuple[Patients
     patients = Patients()
     problems: list[Finding] = []
     files: list[tuple[Path, str]] = []
+    tables: list[ArrowTable] = []
     for source in sources:
+        if not isinstance(source, Path):
+            tables.append(source)
+            continue
         try:
             files += files_of(source, problems)
         except OSError as error:
@@ -83,6 +91,36 @@ def read_sources(sources: Iterable[Path], terms: ReadingTerms) -> tuple[Patients
         if not found:
             problems.append(_nobody(origin))
         patients.add(found)
+    for number, table in enumerate(tables, 1):
+        origin = "table in memory" if len(tables) == 1 else f"table {number} in memory"
+        try:
+            found = read_frame(table, origin, problems)
+        except InputError as error:
+            problems.extend(error.findings)
+            continue
+        if not found:
+            problems.append(_nobody(origin))
+        patients.add(found)
+    return patients, problems
+
+
+def read_bytes(
+    data: bytes, origin: str, ending: str, terms: ReadingTerms
+) -> tuple[Patients, list[Finding]]:
+    """Return the patients of one input, as `read_sources` does of a file or of standard input.
+
+    ``ending`` tells the format, as the ending of a file's name does (``.ndjson``: FHIR in either
+    form); an empty one leaves it to the first characters.
+    """
+    patients = Patients()
+    problems: list[Finding] = []
+    try:
+        found = _read_data(data, origin, ending, terms, problems)
+        if not found:
+            problems.append(_nobody(origin))
+        patients.add(found)
+    except InputError as error:
+        problems.extend(error.findings)
     return patients, problems
 
 
@@ -295,7 +333,7 @@ def _read_data(
                 f"name the file, with the ending {FACTS_ENDING}",
             )
         )
-    kind = FORMATS.get(ending) or _sniff(data)
+    kind = "fhir" if ending == ".ndjson" else FORMATS.get(ending) or _sniff(data)
     if kind == "fhir":
         return read_fhir(data, origin, terms.fhir, problems=problems)
     return read_rdf(data, origin, kind, terms.axes)
