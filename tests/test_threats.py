@@ -247,11 +247,14 @@ def imports(path: Path) -> set[str]:
 
 @pytest.mark.threat("A15")
 def test_nothing_that_runs_code_is_read_from_a_file() -> None:
-    """Only records that wait in a database without a name, which the process alone can open."""
+    """Only records that wait in a database without a name, which the process alone can open; and
+    what a process sends its own workers through a pipe."""
     runs = {"pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle"}
     users = {p.name for p in PACKAGE.rglob("*.py") if imports(p) & runs}
-    assert users == {"patients.py", "fhir_dataset.py"}
-    for name in users:
+    assert users == {"patients.py", "fhir_dataset.py", "workers.py"}
+    workers = (PACKAGE / "workers.py").read_text("utf-8")
+    assert not re.search(r"pickle\.(load|dump)\(|open\(|read_bytes", workers)
+    for name in users - {"workers.py"}:
         text = (PACKAGE / "sources" / name).read_text("utf-8")
         assert re.findall(r"sqlite3\.connect\(.*", text) == [
             'sqlite3.connect("", isolation_level=None)'
