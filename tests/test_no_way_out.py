@@ -362,6 +362,8 @@ def commands() -> Iterator[list[str]]:
     yield ["audit", *kb, "rules", "source", "codes", "cases", "logic", "register", "--format", "json", "--output", "audit.json"]  # fmt: skip
     yield ["audit", *kb, "rules", "source", "--format", "html", "--output", "audit.html"]
     yield ["docs", *kb, "--audit", "audit.json", "--output", "book"]
+    for form in ("fhir-r4", "fhir-r5", "circe", "alignments", "dcat"):
+        yield ["export", *kb, "--format", form, "--output", f"out.{form}"]
     yield ["diff", "kb", "unchecked", "--cohort", "records/a.ttl"]
     for form in ("json", "markdown"):
         yield ["diff", "kb", "unchecked", "--format", form]
