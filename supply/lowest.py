@@ -18,7 +18,7 @@ def lowest(project: Path = PROJECT) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for extra, wanted in requirements(project).items():
-        for requirement in wanted if extra != DEVELOPERS else ():
+        for requirement in wanted if extra not in DEVELOPERS else ():
             bounds = [s.version for s in requirement.specifier if s.operator == ">="]
             if len(bounds) != 1 or found.setdefault(requirement.name, bounds[0]) != bounds[0]:
                 raise ValueError(

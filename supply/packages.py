@@ -17,8 +17,8 @@ PROJECT = ROOT / "pyproject.toml"
 RUN_LOCK, DEV_LOCK = ROOT / "requirements.lock", ROOT / "requirements-dev.lock"
 ALWAYS = ""
 """Stands where an extra is named, for what everybody installs."""
-DEVELOPERS = "dev"
-"""The extra that no user installs."""
+DEVELOPERS = frozenset({"dev", "fuzz"})
+"""The extras that no user installs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,8 @@ def needs(wanted: Iterable[Requirement], packages: dict[str, Package]) -> dict[s
         ValueError: a package is not pinned, or not installed as it is pinned.
     """
     edges: dict[str, set[str]] = {}
-    waiting = [(canonicalize_name(r.name), extra) for r in wanted for extra in ("", *r.extras)]
+    here = [r for r in wanted if r.marker is None or r.marker.evaluate()]
+    waiting = [(canonicalize_name(r.name), extra) for r in here for extra in ("", *r.extras)]
     seen = set(waiting)
     while waiting:
         name, extra = waiting.pop()
@@ -107,7 +108,7 @@ def of_users() -> dict[str, list[str]]:
     packages = read_lock(DEV_LOCK)
     extras: dict[str, list[str]] = {}
     for extra, wanted in sorted(requirements().items()):
-        if extra != DEVELOPERS:
+        if extra not in DEVELOPERS:
             for name in needs(wanted, packages):
                 extras.setdefault(name, []).append(extra)
     return dict(sorted(extras.items()))

@@ -68,7 +68,7 @@ def bill(developers: bool) -> Bom:
         canonicalize_name(r.name)
         for extra, group in wanted.items()
         for r in group
-        if developers or extra != DEVELOPERS
+        if developers or extra not in DEVELOPERS
     }
     found.register_dependency(top, [parts[n] for n in sorted(roots & parts.keys())])
     for name, part in parts.items():

@@ -328,9 +328,17 @@ def test_the_operation_of_fhir(service: Service, command_line: CommandLine) -> N
     Bundle.model_validate(json.loads(plain.body))
     # Parameters are read by the command line too, for what they hold.
     held = parameters()
-    assert service.ask(**ask, body=held).body == command_line(
-        "validate", "-", "--format", "fhir", body=held
-    )
+    asked = service.ask(**ask, body=held)
+    assert asked.body == command_line("validate", "-", "--format", "fhir", body=held)
+    for answer in (plain, asked):
+        (entry,) = json.loads(answer.body)["entry"]
+        (verdict,) = [
+            part
+            for held_resource in entry["resource"]["contained"]
+            for part in held_resource.get("parameter", ())
+            if part["name"] == "verdict"
+        ]
+        assert "ineligible" in verdict.values()
 
 
 def test_options_of_the_operation(service: Service, command_line: CommandLine) -> None:
@@ -459,3 +467,17 @@ def test_after_all_this_it_still_judges(service: Service) -> None:
     assert json.loads(service.ask("GET", "/health").body) == {"status": "ready"}
     asked = service.ask("POST", "/validate", TURTLE, content_type="text/turtle")
     assert json.loads(asked.body)["assessments"][0]["verdict"] == "ineligible"
+
+
+# -- what it rests on ------------------------------------------------------------------------------
+def test_a_knowledge_base_that_is_asked_for_ever_other_limits_does_not_grow(
+    kb: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sarc_kb.kb.ENGINES_KEPT", 2)
+    monkeypatch.setattr(kb, "_engines", {})
+    limits = ["8.0", "8.1", "8.0", "8.2", "8.0"]
+    found = [kb.engine(relaxed={"I07a:atLeast": limit})[1] for limit in limits]
+    assert len(kb._engines) == 2
+    # The one that was used last stayed.
+    assert found[0] is found[2] is found[4]
+    assert found[1] is not kb.engine(relaxed={"I07a:atLeast": "8.1"})[1]

@@ -44,7 +44,7 @@ pytestmark = pytest.mark.xdist_group("service")
 @pytest.fixture(scope="module")
 def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service of little patience, memory and room, which asks for a token."""
-    limits = ("--workers", "1", "--waiting", "3", "--upload-limit", "2", "--size-limit", "3")
+    limits = ("--workers", "1", "--waiting", "3", "--upload-limit", "2", "--size-limit", "4")
     limits += ("--time-limit", "6", "--memory-limit", "64MB")
     with started(tmp_path_factory.mktemp("narrow"), *limits, token=TOKEN) as running:
         yield running
@@ -67,7 +67,10 @@ def still_judges(service: Service) -> None:
         if service.ask("GET", "/health").status == 200:
             break
         time.sleep(0.5)
-    assert json.loads(validate(service, TURTLE).body)["assessments"][0]["verdict"] == "ineligible"
+    reply = validate(service, TURTLE)
+    if reply.status == 504:  # the machine has other work
+        reply = validate(service, TURTLE)
+    assert json.loads(reply.body)["assessments"][0]["verdict"] == "ineligible"
 
 
 def raw(service: Service, sent: bytes, seconds: float = 30) -> bytes:
@@ -81,14 +84,10 @@ def raw(service: Service, sent: bytes, seconds: float = 30) -> bytes:
     return received
 
 
-def many_results(count: int) -> bytes:
-    """Return a record with so many haemoglobin values, each of another minute."""
-    facts = ",\n".join(
-        f'[ sarc:concept sarc:Haemoglobin ; sarc:value 12.{n % 10} ; sarc:unit "g/dL" ;'
-        f' sarc:date "2024-02-{n % 28 + 1:02}T{n // 28 % 24:02}:{n // 672 % 60:02}:00"^^xsd:dateTime ]'
-        for n in range(count)
-    )
-    return TURTLE.rstrip().removesuffix(b".") + f" ; sarc:fact {facts} .".encode()
+# One statement over and over: it takes a reader very long, and next to no memory.
+ENDLESS = b"<urn:qzxcanary> <urn:b> " + b"1," * 1_900_000 + b"1 ."
+# Lists of nothing: they are read at once, and take much memory.
+WIDE = b"[" + b"[]," * 1_300_000 + b"[]]"
 
 
 # -- slow ------------------------------------------------------------------------------------------
@@ -179,8 +178,8 @@ def test_a_large_body_is_refused(narrow: Service) -> None:
         told(validate(narrow, endless()), 413)
     assert sent < 100_000_000
     # A little too large: the sender reads why.
-    assert "at most 3000000" in told(validate(narrow, b"#" * 3_000_001), 413)
-    assert told(validate(narrow, b"#" * 3_000_000), 422)
+    assert "at most 4000000" in told(validate(narrow, b"#" * 4_000_001), 413)
+    assert told(validate(narrow, b"#" * 4_000_000), 422)
     assert memory_of(narrow.process.pid) - before < 40_000_000
 
 
@@ -227,17 +226,16 @@ def test_many_at_once(narrow: Service) -> None:
 @pytest.mark.threat("B2", "G9")
 def test_a_record_that_takes_too_long(narrow: Service) -> None:
     began = time.monotonic()
-    text = told(validate(narrow, many_results(9_000)), 504)
+    text = told(validate(narrow, ENDLESS), 504)
     assert "--time-limit" in text
-    assert "Haemoglobin" not in text
+    assert CANARY not in text
     assert time.monotonic() - began < 40
     still_judges(narrow)
 
 
 @pytest.mark.threat("B12", "G8")
 def test_a_record_that_takes_too_much_memory(narrow: Service) -> None:
-    nothing = b"".join(b"<urn:%d> <urn:b> <urn:c%d> .\n" % (n, n) for n in range(80_000))
-    text = told(validate(narrow, nothing), 507)
+    text = told(validate(narrow, WIDE, content_type="application/fhir+json"), 507)
     assert "--memory-limit" in text
     still_judges(narrow)
 
@@ -251,8 +249,8 @@ def children_of(pid: int) -> list[int]:
 @pytest.mark.threat("G1")
 def test_a_worker_that_is_killed(narrow: Service) -> None:
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(validate, narrow, many_results(6_000))
-        time.sleep(1.5)
+        asked = pool.submit(validate, narrow, ENDLESS)
+        time.sleep(1)
         # The youngest is the worker: what it was forked from came before it.
         os.kill(max(children_of(narrow.process.pid)), signal.SIGKILL)
         text = told(asked.result(), 500)
@@ -355,7 +353,7 @@ def test_no_patient_is_in_the_log(narrow: Service) -> None:
         validate(narrow, whole, **fhir),
         validate(narrow, whole[:-1], **fhir),
         validate(narrow, ill),
-        validate(narrow, many_results(9_000).replace(b"hb-2", b"qzxcanary")),
+        validate(narrow, ENDLESS),
         narrow.ask("GET", f"/rules/{CANARY}", authorization=f"Bearer {TOKEN}"),
         narrow.ask("GET", f"/{CANARY}", query={CANARY: CANARY}, authorization=f"Bearer {CANARY}"),
         narrow.ask(CANARY, "/validate", authorization=f"Bearer {TOKEN}", x_id=CANARY),
@@ -506,11 +504,13 @@ def test_who_goes_away_is_not_worked_for() -> None:
 def test_what_is_running_is_answered(tmp_path: Path) -> None:
     """Asked to end, the service lets nobody in any more, answers what it has, and leaves no
     process."""
+    # Long enough to be asked to end in between, on any machine.
+    body = TURTLE + b"<urn:a> <urn:b> " + b"1," * 100_000 + b"1 ."
     with started(tmp_path, "--workers", "1") as service, ThreadPoolExecutor(1) as pool:
         processes = children_of(service.process.pid)
         assert len(processes) >= 2
-        asked = pool.submit(validate, service, many_results(3_000))
-        time.sleep(0.7)
+        asked = pool.submit(validate, service, body)
+        time.sleep(0.4)
         assert not asked.done()
         service.process.send_signal(signal.SIGTERM)
         assert asked.result().status == 200

@@ -125,6 +125,8 @@ class Desk:
             if not work.done():
                 work.cancel()
                 raise ClientDisconnect
+            if work.cancelled():  # the workers were closed
+                raise RuntimeError
             answer = work.result()
         except WorkerFailed as failure:
             self._works = isinstance(failure, OutOfTime | OutOfMemory)

@@ -126,13 +126,15 @@ def _parameter(operation: Operation, option: Option) -> dict[str, Any]:
     if option.pattern:
         schema["pattern"] = option.pattern
     named = option.fhir[0] if operation is EVALUATE and option.fhir is not None else option.name
-    return {
+    described: dict[str, Any] = {
         "name": named,
         "in": "query",
         "description": option.says,
         "schema": {"type": "array", "items": schema} if option.repeats else schema,
-        "example": [option.example] if option.repeats else option.example,
     }
+    if option.example:
+        described["example"] = [option.example] if option.repeats else option.example
+    return described
 
 
 def _statuses(operation: Operation, rights: Rights) -> list[int]:

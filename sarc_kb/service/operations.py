@@ -36,7 +36,7 @@ class Option:
 
     name: str
     says: str
-    example: str
+    example: str = ""
     repeats: bool = False
     choices: tuple[str, ...] = ()
     pattern: str = ""
@@ -45,7 +45,7 @@ class Option:
 
 _DATE = r"^\d{4}-\d{2}-\d{2}$"
 _PAIR = r"^[^=]+=[\s\S]*$"
-TRIAL = Option("trial", "the trial, when the knowledge base holds several", "NCT00000000")
+TRIAL = Option("trial", "the trial, when the knowledge base holds several")
 POLICY = Option(
     "policy",
     "NAME=VALUE: set a policy that the record leaves open",

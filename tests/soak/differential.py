@@ -184,7 +184,7 @@ def shrink_all(
         kinds.setdefault(
             (difference.name, difference.aspect, *difference.two), (number, difference)
         )
-    yield f"{len({n for n, _ in found})} patients on whom engines differ, {len(kinds)} kinds of difference"
+    yield f"engines differ on {len({n for n, _ in found})} patients, in {len(kinds)} ways"
     for number, difference in list(kinds.values())[:MOST_SHRUNK]:
         (record,) = generate(own.trial, own.kb.terms, seed, 1, number)
         minimal = minimal_patient(own, engines, record, difference)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from rdflib import Graph, Literal, URIRef
+from rdflib import XSD, Graph, Literal, URIRef
 from rdflib.term import Node
 
 from sarc_kb.namespaces import RDF, SARC
@@ -82,11 +82,17 @@ def _plainer(value: Node) -> list[Node]:
     """Return values that say less, the plainest first."""
     if isinstance(value, URIRef) or not isinstance(value, Literal):
         return []
-    text = str(value)
-    found = []
+    text, kind = str(value), value.datatype
+    found: list[tuple[str, URIRef]] = []
     if re.fullmatch(r"-?\d+\.\d+", text):
         whole, _, places = text.partition(".")
-        found += [whole, *(f"{whole}.{places[:n]}" for n in range(1, len(places)))]
+        found.append((whole, XSD.integer))
+        found += [(f"{whole}.{places[:n]}", XSD.decimal) for n in range(1, len(places))]
     elif re.fullmatch(r"\d{4}-\d{2}-\d{2}T.+", text):
-        found += [text[:10], text[:16] + ":00"]
-    return [Literal(plain) for plain in found if plain != text]
+        found += [(text[:10], XSD.date), (text[:16] + ":00", XSD.dateTime)]
+    # What had no datatype gets none.
+    return [
+        Literal(plain, datatype=new if kind is not None else None, normalize=False)
+        for plain, new in found
+        if plain != text
+    ]
