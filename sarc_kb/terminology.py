@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from rdflib import Graph, URIRef
 from rdflib.term import Node
@@ -38,12 +39,12 @@ class Quantity:
     step: Decimal | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Coded:
+class Coded(NamedTuple):
     """What a set of codings says: terms that hold, and terms of which the thing may be one.
 
     ``certain`` holds only the most specific terms; ``general`` are terms narrower than a code
     that was given (the thing may be that, or something else). Both empty: nothing could be read.
+    A tuple, as it is hashed and compared for every fact and rule.
     """
 
     certain: frozenset[str] = frozenset()

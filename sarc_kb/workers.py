@@ -36,6 +36,7 @@ def become_worker() -> None:
     """Make this process one that works for the process that started it."""
     # Whoever interrupts the run is told so once, by the process that was started.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_the_run, daemon=True).start()
 
 

@@ -19,6 +19,7 @@ from sarc_kb import cli
 from sarc_kb.assessment import AssessmentSet, Outcome, Verdict
 from sarc_kb.errors import Finding, UsageError
 from sarc_kb.kb import KnowledgeBase
+from sarc_kb.workers import memory_is_limited
 
 PASS, FAIL, COULD_NOT, UNDETERMINED = 0, 1, 2, 3
 HEAD = f"""@prefix sarc: <https://w3id.org/sarc-kb/ontology#> .
@@ -724,3 +725,50 @@ def test_a_broken_gzip_file_is_told(cut: int, tmp_path: Path) -> None:
     (tmp_path / "p.ttl.gz").write_bytes(whole[:cut] if cut > 10 else b"no gzip at all")
     result = KnowledgeBase.load().validate(tmp_path / "p.ttl.gz")
     assert ["gzip" in f.found for f in result.run_findings] == [True]
+
+
+# -- patients beyond a limit -----------------------------------------------------------------------
+@pytest.mark.threat("B2", "B4", "B5", "G1")
+def test_a_patient_beyond_the_limit_of_time_is_an_error_and_the_others_are_judged(
+    run, write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = KnowledgeBase.assess_record
+
+    def assess_record(self, record, *given, **more):
+        while record.label == "slow":
+            pass
+        return whole(self, record, *given, **more)
+
+    path = write(patient(name="good") + patient(name="slow") + patient(name="third"))
+    expected = json.loads(run(path, "--format", "json")[1])["assessments"]
+    monkeypatch.setattr(KnowledgeBase, "assess_record", assess_record)
+    code, out, _ = run(path, "--format", "json", "--time-limit", "2")
+    assert code == COULD_NOT
+    found = json.loads(out)["assessments"]
+    assert [a["verdict"] for a in found] == ["eligible", "error", "eligible"]
+    assert found[1]["error"]["code"] == "ENGINE008"
+    assert "longer than 2 s" in found[1]["error"]["found"]
+    assert "--time-limit" in found[1]["error"]["fix"]
+    assert (found[0], found[2]) == (expected[0], expected[2])
+
+
+@pytest.mark.threat("B5", "G1")
+@pytest.mark.skipif(not memory_is_limited(), reason="the system limits no memory")
+def test_a_patient_beyond_the_limit_of_memory_is_an_error(
+    run, write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = KnowledgeBase.prepare
+
+    def prepare(self, record, *given, **more):
+        if record.label == "greedy":
+            bytearray(1 << 30)
+        return whole(self, record, *given, **more)
+
+    monkeypatch.setattr(KnowledgeBase, "prepare", prepare)
+    path = write(patient(name="greedy") + patient(name="other"))
+    code, out, _ = run(path, "--format", "json", "--memory-limit", "256MB")
+    assert code == COULD_NOT
+    found = json.loads(out)["assessments"]
+    assert [a["verdict"] for a in found] == ["error", "eligible"]
+    assert found[0]["error"]["code"] == "ENGINE009"
+    assert "limit" in found[0]["error"]["fix"]

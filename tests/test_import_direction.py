@@ -27,11 +27,8 @@ MODULES = {
 # From the bottom to the top. A module imports from lower layers, and a package from within itself;
 # a name stands for a module, or for a package with all its modules that are not named themselves.
 LAYERS = (
-    {
-        *("namespaces", "errors", "dates", "reports.escaping", "whole_file", "source_text"),
-        "workers",
-    },
-    {"facts", "assessment", "turtle_files", "options"},
+    {"namespaces", "errors", "dates", "reports.escaping", "whole_file", "source_text"},
+    {"facts", "assessment", "turtle_files", "options", "workers"},
     {"terminology"},
     {"units"},
     {"sources"},
@@ -48,7 +45,7 @@ LAYERS = (
     {"reports.rule_json"},
     {"rule_check", "rule_places"},
     {"kb"},
-    {"cases", "readiness", "earliest", "judging", "entry_dates"},
+    {"cases", "readiness", "earliest", "judging", "entry_dates", "assess_each"},
     {"diff", "readings"},
     {"cohort"},
     {"audit"},

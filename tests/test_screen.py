@@ -36,6 +36,7 @@ from sarc_kb.cohort.clause_rows import CLAUSE_COLUMNS  # noqa: E402
 from sarc_kb.cohort.outputs import PATIENT_COLUMNS  # noqa: E402
 from sarc_kb.explain import BLOCKERS  # noqa: E402
 from sarc_kb.kb import KnowledgeBase  # noqa: E402
+from sarc_kb.workers import memory_is_limited  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -393,6 +394,10 @@ def test_hostile_names_of_files_and_options_are_shown_harmlessly(
         (["--trial", ","], "USE001"),
         (["--workers", "0"], "--workers"),
         (["--workers", "two"], "whole number"),
+        (["--time-limit", "0"], "number of seconds"),
+        (["--time-limit", "soon"], "number of seconds"),
+        (["--memory-limit", "1MB"], "64MB or more"),
+        (["--memory-limit", "much"], "64MB or more"),
         (["--engine", "postgres"], "USE042"),
         (["--engine", "postgres", "--server", "sqlite:///x"], "USE042"),
         (["--only", "treatment"], "USE014"),
@@ -779,6 +784,93 @@ def test_whatever_fails_on_a_patient_is_that_patient_s(
         "p4": "ENGINE005",
     }
     assert "a value of the record" not in "".join(c for r in rows for c in r.values())
+
+
+# -- patients beyond a limit -----------------------------------------------------------------------
+def endless(_: Any) -> None:
+    while True:
+        pass
+
+
+def greedy(_: Any) -> None:
+    kept = [bytes(1 << 20) for _ in range(1000)]
+    assert kept
+
+
+def slow(_: Any) -> None:
+    time.sleep(0.4)
+
+
+@pytest.mark.parametrize(
+    ("does", "options", "code", "told"),
+    [
+        (endless, ["--time-limit", "1"], "ENGINE008", "longer than 1 s"),
+        (greedy, ["--memory-limit", "256MB"], "ENGINE009", "more memory than 256 MB"),
+    ],
+)
+@pytest.mark.threat("B2", "B4", "B5", "G1")
+def test_a_patient_beyond_a_limit_is_a_row_and_the_others_are_judged(
+    does: Callable[[Any], None],
+    options: list[str],
+    code: str,
+    told: str,
+    screen: Screen,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if code == "ENGINE009" and not memory_is_limited():
+        pytest.skip("the system limits no memory")
+    victims = {"p0003", "p0008"}
+    source = many(tmp_path / "many.ttl", 12)
+    well = screen(source, output="out-well")
+    whole = preparing.patient_rows
+
+    def patient_rows(kb: Any, plan: Any, record: Any, settings: Any) -> Any:
+        if record.label in victims:
+            does(record)
+        return whole(kb, plan, record, settings)
+
+    monkeypatch.setattr(preparing, "patient_rows", patient_rows)
+    in_parts_of(5, monkeypatch)
+    run = screen(source, *options, workers=2)
+    assert run.code == FINISHED
+    rows = {r["patient"]: r for r in run.rows("patients")}
+    assert {p for p, r in rows.items() if r["error"] == code} == victims
+    for victim in victims:
+        assert told in rows[victim]["error_found"]
+        assert options[0] in rows[victim]["error_fix"]
+    for row in well.rows("patients"):
+        if row["patient"] not in victims:
+            assert rows[row["patient"]] == row
+
+
+def test_the_limit_is_of_one_patient_not_of_a_part(
+    screen: Screen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five who take 0.4 s each, in one part, within 1.5 s for each."""
+    source = many(tmp_path / "many.ttl", 5)
+    well = screen(source, output="out-well")
+    whole = preparing.patient_rows
+
+    def patient_rows(kb: Any, plan: Any, record: Any, settings: Any) -> Any:
+        slow(record)
+        return whole(kb, plan, record, settings)
+
+    monkeypatch.setattr(preparing, "patient_rows", patient_rows)
+    run = screen(source, "--time-limit", "1.5")
+    assert run.rows("patients") == well.rows("patients")
+    assert run.rows("clauses") == well.rows("clauses")
+
+
+def test_a_part_has_a_bounded_number_of_facts(
+    screen: Screen, six: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    well = screen(six, output="out-well", form="parquet")
+    monkeypatch.setattr(preparing, "PART_FACTS", 1)
+    run = screen(six, "--keep-prepared", form="parquet")
+    parts = run.folder.with_name("out.work") / "prepared"
+    assert sum(1 for _ in parts.glob("part-*")) == 6, "a patient a part, at least"
+    same(run.folder, well.folder)
 
 
 # -- what if ---------------------------------------------------------------------------------------

@@ -11,7 +11,9 @@ import argparse
 import math
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -375,6 +377,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = build_parser()
     options = parser.parse_args(arguments)
+    if threading.current_thread() is threading.main_thread():
+        # Whoever ends a job asks it like this: what is half written goes, and workers end.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _COMMANDS[options.command](options)
     except SarcError as error:

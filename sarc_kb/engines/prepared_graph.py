@@ -146,9 +146,13 @@ def _in_pairs(
     clause: Clause, first: list[tuple[int, Item]], second: list[tuple[int, Item]]
 ) -> list[Item]:
     """Return the facts that may be one of a pair, and the first of each where every one counts."""
-    pairs = [(a, b) for _, a in first for _, b in second if gap_degree(a, b, clause)]
-    alone = [a for _, a in first] if clause.component == "eachHas" else []
-    return [*alone, *(i for pair in pairs for i in pair)]
+    # Each asks until it has found one partner: the pairs themselves may be too many to list.
+    begin = [
+        a
+        for _, a in first
+        if clause.component == "eachHas" or any(gap_degree(a, b, clause) for _, b in second)
+    ]
+    return [*begin, *(b for _, b in second if any(gap_degree(a, b, clause) for _, a in first))]
 
 
 def roles_by_set(prepared: Prepared) -> dict[str, list[Role]]:

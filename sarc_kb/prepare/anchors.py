@@ -98,7 +98,9 @@ def pick(p: Preparation, attempt: Selection) -> AnchorDay:
             if other.degree:
                 others[other.how.removeprefix("record: ")] = None
         else:
-            chosen_items = [(d, i) for i in p.items if (d := chosen(p, i, target, attempt))]
+            chosen_items = [
+                (d, i) for i in p.members(target) if (d := chosen(p, i, target, attempt))
+            ]
             ends = attempt.pick == "latestEndOf"
             candidates = [(d, _end(i.span) if ends else i.span) for d, i in chosen_items]
             found += [(s, i) for (_, s), (_, i) in zip(candidates, chosen_items, strict=True)]

@@ -58,13 +58,20 @@ def _complete(p: Preparation, rule: Derivation) -> bool:
 
 def _during(p: Preparation, rule: Derivation) -> list[Item]:
     """Return the facts of what goes on while the rule's values grow."""
-    return [i for i in p.items if rule.during and _degree(p, i, rule.during, rule)]
+    return (
+        [i for i in p.members(rule.during) if _degree(p, i, rule.during, rule)]
+        if rule.during
+        else []
+    )
 
 
 def _went_on(p: Preparation, rule: Derivation) -> int:
     """Return how certainly there was anything of what a sum of nothing would be about."""
     plain = replace(rule, qualifier=ANY)
-    return max((_degree(p, i, rule.during, plain) for i in p.items if rule.during), default=0)
+    return max(
+        (_degree(p, i, rule.during, plain) for i in p.members(rule.during)) if rule.during else (),
+        default=0,
+    )
 
 
 def _keep_running(p: Preparation, rule: Derivation) -> None:
@@ -86,7 +93,7 @@ def _sum(p: Preparation, rule: Derivation) -> bool:
     """Add the sum, number or extreme of a set's values; return whether there was any."""
     if rule.gives is None:
         return True
-    graded = [(d, i) for i in p.items if (d := _degree(p, i, rule.source, rule))]
+    graded = [(d, i) for i in p.members(rule.source) if (d := _degree(p, i, rule.source, rule))]
     if not graded:
         return False
     sure = [i.interval for d, i in graded if d == 2]
@@ -116,7 +123,7 @@ def _nothing(p: Preparation, rule: Derivation) -> None:
     went_on = _went_on(p, rule)
     if not went_on or not _complete(p, rule):
         return
-    if any(p.in_set(i, rule.gives) == 2 for i in p.items):
+    if any(p.in_set(i, rule.gives) == 2 for i in p.members(rule.gives)):
         return
     day = p.as_of
     span = Span(day, day, day, day, day * DAY, day * DAY)
@@ -153,7 +160,7 @@ def _operand(
     """Return the newest value of ``concept`` and its facts (all that may be newest), or None."""
     graded = [
         (d, i)
-        for i in p.items
+        for i in p.members(concept)
         if (d := _degree(p, i, concept, rule)) and (not rule.of_recorded or _recorded(p, i))
     ]
     sure = [i for d, i in graded if d == 2]

@@ -35,9 +35,11 @@ def derive(p: Preparation, *, windowed: bool) -> None:
         changed = False
         while _refine_all(p, refinements, done):
             changed = True
-        items = list(p.items)
+        known = len(p.items)
         for rule in others:
-            for item in items:
+            for number, item in p.numbered(rule.source):
+                if number >= known:
+                    break
                 key = (rule.iri, rule.gives, item.id)
                 if key in done or rule.iri == item.derived_by:
                     continue
@@ -57,13 +59,13 @@ def _refine_all(
 ) -> bool:
     changed = False
     for rule in rules:
-        for item in list(p.items):
+        for number, item in p.numbered(rule.source):
             key = (rule.iri, rule.gives, item.id)
             if key in done or rule.iri == item.derived_by:
                 continue
             if matches(p, item, rule) == 2:
                 done.add(key)
-                changed |= refine(p, item, rule)
+                changed |= refine(p, number, rule)
     return changed
 
 
@@ -86,8 +88,9 @@ def matches(p: Preparation, item: Item, rule: Derivation) -> int:
     return degree
 
 
-def refine(p: Preparation, item: Item, rule: Derivation) -> bool:
-    new = item
+def refine(p: Preparation, number: int, rule: Derivation) -> bool:
+    """Make the item in that place more specific; return whether that changed it."""
+    item = new = p.items[number]
     if rule.adds_value:
         new = replace(new, values=narrowed(p, new.values, rule.adds_value), has_value=True)
     if rule.adds_concept:
@@ -99,7 +102,7 @@ def refine(p: Preparation, item: Item, rule: Derivation) -> bool:
         return False
     if rule.rests_on:
         new = replace(new, rests_on=(*new.rests_on, rule.rests_on))
-    p.items[p.items.index(item)] = new
+    p.items[number] = new
     return True
 
 

@@ -99,11 +99,15 @@ def clearance(p: Preparation, rule: Derivation) -> None:
     """
     named = dict(rule.inputs)
     birth = births(p, named.get("fromBirth", str(SARC.Birth)))
-    weights = [i for i in p.items if p.in_set(i, named["fromWeight"]) == 2 and i.interval.known]
+    weights = [
+        i
+        for i in p.members(named["fromWeight"])
+        if p.in_set(i, named["fromWeight"]) == 2 and i.interval.known
+    ]
     by_sex = sexes(p, named.get("fromSex", str(SARC.Sex)))
     if birth is None or not weights:
         return
-    for item in list(p.items):
+    for item in p.members(named["fromCreatinine"]):
         if p.in_set(item, named["fromCreatinine"]) != 2:
             continue
         day = item.span.start_hi
@@ -139,7 +143,7 @@ def clearance(p: Preparation, rule: Derivation) -> None:
 def births(p: Preparation, concept: str) -> tuple[int, int] | None:
     days = [
         (i.span.start_lo, i.span.start_hi)
-        for i in p.items
+        for i in p.members(concept)
         if p.in_set(i, concept) == 2 and i.span.start_lo > NEVER
     ]
     return (min(d[0] for d in days), max(d[1] for d in days)) if days else None
@@ -147,7 +151,7 @@ def births(p: Preparation, concept: str) -> tuple[int, int] | None:
 
 def sexes(p: Preparation, concept: str) -> set[Decimal]:
     factors: set[Decimal] = set()
-    for item in p.items:
+    for item in p.members(concept):
         if p.in_set(item, concept) == 2 and item.has_value:
             if item.values.certain == {str(SARC.Female)}:
                 factors.add(Decimal("0.85"))

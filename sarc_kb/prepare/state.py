@@ -55,7 +55,7 @@ class Preparation:
         self.anchors: dict[str, AnchorDay] = {}
         self.windows: dict[str, WindowDays] = {}
         self.resolving: set[str] = set()
-        self.degrees: dict[tuple[str, Coding], int] = {}
+        self.degrees: dict[str, dict[Coding, int]] = {}
         self.narrower: dict[str, list[str]] = {}
         self.counter = 0
         offsets = {
@@ -113,11 +113,27 @@ class Preparation:
 
     def in_set(self, item: Item, iri: str) -> int:
         """`set_degree`, worked out once for all items that are coded alike."""
-        key = (iri, item.coding)
-        degree = self.degrees.get(key)
+        degrees = self.degrees.setdefault(iri, {})
+        degree = degrees.get(item.coding)
         if degree is None:
-            degree = self.degrees[key] = set_degree(item, iri, self.trial, self.terms)
+            degree = degrees[item.coding] = set_degree(item, iri, self.trial, self.terms)
         return degree
+
+    def members(self, iri: str) -> list[Item]:
+        """Return the items that are possibly of the set, in order."""
+        return [item for _, item in self.numbered(iri)]
+
+    def numbered(self, iri: str) -> list[tuple[int, Item]]:
+        """Return `members` with their places in ``items``."""
+        degrees = self.degrees.setdefault(iri, {})
+        found = []
+        for number, item in enumerate(self.items):
+            degree = degrees.get(item.coding)
+            if degree is None:
+                degree = self.in_set(item, iri)
+            if degree:
+                found.append((number, item))
+        return found
 
     def derived(
         self,

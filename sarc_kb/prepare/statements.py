@@ -88,7 +88,7 @@ def settle(p: Preparation) -> None:
                 s for s in wanted if any(narrower(p, s, t) for t in rule.settles)
             ]
         narrow = p.narrower[rule.iri]
-        for item in list(p.items):
+        for item in p.members(rule.source):
             if matches(p, item, rule) == 2 and item.span.start_lo > NEVER:
                 explicit = not any(s in p.terms.scope_kinds for s in rule.settles)
                 end = max(min(item.span.start_lo + rule.holds_for, p.as_of), item.span.start_lo)
@@ -153,7 +153,7 @@ def tally(p: Preparation) -> None:
     for rule in p.trial.derivations:
         if rule.kind != "Tally" or rule.gives is None or rule.window is not None:
             continue
-        members = [i for i in p.items if p.in_set(i, rule.source)]
+        members = p.members(rule.source)
         certain = [i for i in members if p.in_set(i, rule.source) == 2]
         if not members:
             continue

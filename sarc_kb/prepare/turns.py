@@ -255,7 +255,7 @@ class Turns:
     def members(self, iri: str) -> list[Item]:
         """Return the facts that may be of a set before anything is held against entry."""
         if iri not in self._base:
-            self._base[iri] = [i for i in self.p.items if self.p.in_set(i, iri)]
+            self._base[iri] = self.p.members(iri)
         return self._base[iri]
 
     def includes(self, iri: str, term: str | None) -> bool:
