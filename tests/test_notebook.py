@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import html5lib
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from sarc_kb.assessment import Assessment, AssessmentSet, Outcome, Verdict
 from sarc_kb.errors import Finding
@@ -99,8 +99,8 @@ def test_texts_of_a_record_are_texts(text: str) -> None:
         assert attributes <= {"class", "scope"}
 
 
+@often
 @given(ANYTHING)
-@settings(max_examples=often(60), deadline=None)
 def test_whatever_an_assessment_holds(result: AssessmentSet) -> None:
     elements, attributes, _ = fragment(result._repr_html_())
     assert elements <= SHOWN
