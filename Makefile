@@ -7,7 +7,7 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup validate test check lint types ontology ontology-check rules rules-check audit site lock bench clean
+.PHONY: help setup validate test test-offline check lint types ontology ontology-check rules rules-check audit site lock licences sbom bench soak fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ validate: .venv/run.stamp ## validate the example patients and print the report
 test: .venv/dev.stamp ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_FLAGS)
 
+test-offline: .venv/dev.stamp ## run the tests with the network off (Linux)
+	$(BIN)/python -m supply.offline $(MAKE) test
+
 check: lint types ontology-check rules-check ## style, types, ontology and rules
 
 lint: .venv/dev.stamp ## style and format
@@ -66,6 +69,13 @@ lock: COMPILE = $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no
 lock: .venv/dev.stamp ## resolve the dependencies anew and write the lock files
 	$(COMPILE) --upgrade --output-file requirements.lock pyproject.toml
 	$(COMPILE) --upgrade --allow-unsafe --all-extras --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	$(COMPILE) --upgrade --extra service --constraint requirements.lock --output-file requirements-service.lock pyproject.toml
+
+licences: .venv/dev.stamp ## write the lists of docs/licences.md, after `make lock`
+	$(BIN)/python -m supply.licences
+
+sbom: .venv/dev.stamp ## write the bill of materials (CycloneDX) into build
+	$(BIN)/python -m supply.sbom
 
 audit: .venv/dev.stamp ## audit the rule base into build/audit.json (some minutes)
 	@mkdir -p build
@@ -83,6 +93,17 @@ site: .venv/dev.stamp ## build the documentation, with the rule book beside it, 
 
 bench: .venv/dev.stamp ## measure
 	$(BIN)/python -m benchmarks
+
+# Both keep what they did under build/ and go on from there.
+PATIENTS ?= 100000
+SECONDS ?= 60
+WORKERS ?= 1
+soak: .venv/dev.stamp ## every engine on PATIENTS generated patients (a day or more), then an hour of fuzzing a reader
+	$(BIN)/python -m tests.soak --patients $(PATIENTS) --workers $(WORKERS)
+	$(BIN)/python -m tests.fuzz --seconds 3600
+
+fuzz: .venv/dev.stamp ## fuzz each reader for SECONDS seconds
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 clean: ## remove .venv and everything that was built
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

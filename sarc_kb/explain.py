@@ -216,12 +216,6 @@ def _graded(prepared: Prepared, role: Role | None) -> list[tuple[int, Item]]:
     return [(d, i) for d, i in graded if d]
 
 
-def _gap(first: Item, second: Item, clause: Clause) -> int:
-    """Return the degree to which ``second`` lies within the gap after ``first``."""
-    assert clause.gap is not None
-    return gap_degree(first, second, clause.gap)
-
-
 def _no_pair(prepared: Prepared, clause: Clause) -> Explanation:
     assert clause.role is not None
     first, second = _graded(prepared, clause.role), _graded(prepared, clause.second)
@@ -231,7 +225,7 @@ def _no_pair(prepared: Prepared, clause: Clause) -> Explanation:
     roles: dict[str, Role] = {}
     for da, a in first:
         for db, b in second:
-            degree = min(da, db, _gap(a, b, clause))
+            degree = min(da, db, gap_degree(a, b, clause))
             if degree:
                 maybe.update({a.id: a, b.id: b})
                 roles[a.id] = clause.role
@@ -255,11 +249,15 @@ def _each_has(prepared: Prepared, clause: Clause) -> Explanation:
     assert clause.role is not None
     first, second = _graded(prepared, clause.role), _graded(prepared, clause.second)
     statement = prepared.settling(clause)
-    lonely = [a for da, a in first if da == 2 and not any(_gap(a, b, clause) for _, b in second)]
-    open_ = [
-        a for _, a in first if not any(db == 2 and _gap(a, b, clause) == 2 for db, b in second)
+    lonely = [
+        a for da, a in first if da == 2 and not any(gap_degree(a, b, clause) for _, b in second)
     ]
-    partners = [b for _, b in second if any(_gap(a, b, clause) for _, a in first)]
+    open_ = [
+        a
+        for _, a in first
+        if not any(db == 2 and gap_degree(a, b, clause) == 2 for db, b in second)
+    ]
+    partners = [b for _, b in second if any(gap_degree(a, b, clause) for _, a in first)]
     seen = {i.id: i for i in (*(a for _, a in first), *partners)}
     refuted = statement is not None and bool(lonely)
     proven = statement is not None and not open_

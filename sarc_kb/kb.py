@@ -91,6 +91,11 @@ def content_sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
+ENGINES_KEPT = 16
+"""How many compiled trials with their processors a knowledge base keeps, so that one that is asked
+for ever other limits does not grow."""
+
+
 class KnowledgeBase:
     """One loaded knowledge base; loading takes a second, judging a patient a fraction of it.
 
@@ -278,7 +283,8 @@ class KnowledgeBase:
         relaxed: Mapping[str, str] | None = None,
         name: str = "pyshacl",
     ) -> tuple[Trial, ShaclEngine]:
-        """Return the compiled trial and a processor loaded with it; kept for the next call."""
+        """Return the compiled trial and a processor loaded with it; the last `ENGINES_KEPT` are
+        kept for the next call."""
         key = (
             trial,
             tuple(sorted((policies or {}).items())),
@@ -286,13 +292,17 @@ class KnowledgeBase:
             tuple(sorted((relaxed or {}).items())),
             name,
         )
-        if key not in self._engines:
+        if key in self._engines:
+            self._engines[key] = self._engines.pop(key)  # the one used last is the last to go
+        else:
             ensure_checked(self, trial.upper() if trial else self.default_trial())
             compiled = self.compile(trial, policies=policies, readings=readings, relaxed=relaxed)
             self._engines[key] = (
                 compiled,
                 ShaclEngine(compiled, self.root / "shapes" / "components", name),
             )
+            while len(self._engines) > ENGINES_KEPT:
+                del self._engines[next(iter(self._engines))]
         return self._engines[key]
 
     # -- patients ------------------------------------------------------------------------------
@@ -420,11 +430,11 @@ class KnowledgeBase:
                 )
             return replace(assessment, treatment=treatment)
         except (InputError, EngineError) as failure:
-            return _not_judged(record, trial, failure.findings[0])
+            return not_judged(record, trial, failure.findings[0])
         except UsageError:
             raise
         except Exception as bug:
-            return _not_judged(record, trial, bug_finding(record, bug))
+            return not_judged(record, trial, bug_finding(record, bug))
 
     def _assess_treatment(
         self,
@@ -698,6 +708,15 @@ def _agreed(found: Iterable[Mapping[str, str]]) -> dict[str, str]:
 
 def bug_finding(record: PatientRecord, bug: Exception) -> Finding:
     """Return what went wrong on one record, which must never stop a cohort, without its values."""
+    if isinstance(bug, MemoryError):
+        return Finding(
+            "ENGINE009",
+            "error",
+            record.origin,
+            "there was not memory enough for this record",
+            "nothing is known about this patient; the other patients are not touched",
+            "give the program more memory, or raise its limit",
+        )
     where = traceback.extract_tb(bug.__traceback__)[-1]
     return Finding(
         "ENGINE005",
@@ -813,7 +832,8 @@ def _span_text(lo: int, hi: int) -> str:
     return iso(lo) if lo == hi else f"{iso(lo)} to {iso(hi)}"
 
 
-def _not_judged(record: PatientRecord, trial: Trial, why: Finding) -> Assessment:
+def not_judged(record: PatientRecord, trial: Trial, why: Finding) -> Assessment:
+    """Return the assessment of a patient who cannot be judged: the verdict is ``error``."""
     return Assessment(
         trial=trial.id,
         trial_iri=trial.iri,

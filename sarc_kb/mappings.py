@@ -31,7 +31,15 @@ from sarc_kb.namespaces import (
 from sarc_kb.sources.fhir_resources.elements import iri_safe
 from sarc_kb.sources.hierarchy import ValueSet, read_concept_ancestor, read_value_set
 from sarc_kb.sources.limits import MAX_BYTES
-from sarc_kb.terminology import RELATED, USED, SssomTable, Terminology, fold_unit, parse_sssom
+from sarc_kb.terminology import (
+    RELATED,
+    USED,
+    SssomTable,
+    Terminology,
+    UnquotedError,
+    fold_unit,
+    parse_sssom,
+)
 
 UCUM = "http://unitsofmeasure.org/"
 OMOP_SYSTEM = "https://athena.ohdsi.org/search-terms/terms"
@@ -120,6 +128,15 @@ class _Reading:
         except UnicodeDecodeError:
             self.fault(
                 "USE030", str(path), "not UTF-8", "no row of it can be trusted", "save it as UTF-8"
+            )
+            return
+        except UnquotedError as unquoted:
+            self.fault(
+                "USE030",
+                f"{path}:{unquoted.line}",
+                "a quotation mark is not closed, or a cell goes on after it",
+                "the row would swallow those below it",
+                "close it, or put the cell in quotation marks and double those inside",
             )
             return
         needed = {"predicate_id", "object_id"} - set(table.columns)

@@ -445,9 +445,20 @@ class SssomTable:
         return self.prefixes[prefix] + local
 
 
+class UnquotedError(ValueError):
+    """A table in which it cannot be told where a cell ends; ``line`` begins the row."""
+
+    def __init__(self, line: int) -> None:
+        super().__init__(f"line {line}: a quotation mark is not closed, or a cell goes on after it")
+        self.line = line
+
+
 def parse_sssom(text: str) -> SssomTable:
     """Return the table in ``text``; a row that is too short or too long keeps what it has.
 
+    Raises:
+        UnquotedError: a quotation mark is not closed, or a cell goes on after it; read on, a row
+            would swallow those below it.
     Source: SSSOM 1.1, TSV with embedded metadata (SSSOM's own prefixes need no declaration).
     """
     prefixes = dict(_BUILT_IN)
@@ -468,11 +479,18 @@ def parse_sssom(text: str) -> SssomTable:
         in_map = key == "curie_map"
         if value:
             metadata[key] = value
-    reader = csv.reader((line.rstrip("\r\n") + "\n" for line in lines[top:]), delimiter="\t")
+    body_lines = (line.rstrip("\r\n") + "\n" for line in lines[top:])
+    reader = csv.reader(body_lines, delimiter="\t", strict=True)
     columns: tuple[str, ...] = ()
     rows: list[tuple[int, Mapping[str, str]]] = []
     number = top
-    for cells in reader:
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            break
+        except csv.Error:
+            raise UnquotedError(number + 1) from None
         first, number = number + 1, top + reader.line_num
         if not any(cell.strip() for cell in cells):
             continue
@@ -499,9 +517,22 @@ def read_sssom(path: Path) -> list[tuple[str, str, str]]:
     IRI, local name of the predicate).
 
     Raises:
-        RuleBaseError: a prefix is not declared, or a column is missing; nothing is dropped.
+        RuleBaseError: a prefix is not declared, a column is missing, or a quotation mark is not
+            closed; nothing is dropped.
     """
-    table = parse_sssom(path.read_text(encoding="utf-8"))
+    try:
+        table = parse_sssom(path.read_text(encoding="utf-8"))
+    except UnquotedError as unquoted:
+        raise RuleBaseError(
+            Finding(
+                "RULE020",
+                "error",
+                f"{path.name}:{unquoted.line}",
+                "a quotation mark is not closed, or a cell goes on after it",
+                "the row would swallow those below it",
+                "close it, or put the cell in quotation marks and double those inside",
+            )
+        ) from None
     rows: list[tuple[str, str, str]] = []
     for number, row in table.rows:
         try:

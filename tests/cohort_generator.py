@@ -1198,7 +1198,7 @@ class Course:
             found += [
                 made("BaseDose", ended, value=self.fractions * self.size, unit="Gy"),
                 made("BaseFractions", ended, value=self.fractions, unit="1"),
-                made("DosePerFraction", ended, value=self.size, unit="Gy"),
+                made("BaseDosePerFraction", ended, value=self.size, unit="Gy"),
             ]
             if self.boost is not None:
                 found.append(made("BoostDose", ended, value=self.boost, unit="Gy"))
@@ -1463,7 +1463,7 @@ FAULTS: dict[str, Callable[[Course], None]] = {
                 "PostoperativeRadiotherapy",
                 "BaseDose",
                 "BaseFractions",
-                "DosePerFraction",
+                "BaseDosePerFraction",
                 "BoostDose",
                 "RadiotherapyFraction",
             )

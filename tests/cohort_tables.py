@@ -40,14 +40,16 @@ def truth_of(
     frame: Frame,
     at_entry: Prepared | None = None,
     shacl: Mapping[str, Outcome] | None = None,
+    grounds: Mapping[str, Explanation] | None = None,
 ) -> Truth:
     """Return what the clauses of a frame come to for one patient.
 
     ``shacl``: the outcomes of a SHACL engine; without them the deciding facts speak, which are held
-    against it elsewhere.
+    against it elsewhere. ``grounds``: what `explain` says of each clause, if known.
     """
     part = prepared.trial
-    grounds = {iri: explain(prepared, clause) for iri, clause in part.clauses.items()}
+    if grounds is None:
+        grounds = {iri: explain(prepared, clause) for iri, clause in part.clauses.items()}
     outcomes = {iri: outcome_of(g) for iri, g in grounds.items()} if shacl is None else dict(shacl)
     clauses: dict[str, Told] = {}
     for iri, clause in part.clauses.items():

@@ -8,8 +8,9 @@ from sarc_kb.engines.shacl_engine import ShaclEngine
 from sarc_kb.kb import KnowledgeBase
 from sarc_kb.rules import Trial
 from tests.browser import chromium
+from tests.service import service
 
-__all__ = ["chromium", "engine", "kb", "trial"]
+__all__ = ["chromium", "engine", "kb", "service", "trial"]
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ LAYERS = (
         *("namespaces", "errors", "dates", "reports.escaping", "whole_file", "source_text"),
         "workers",
     },
-    {"facts", "assessment", "turtle_files"},
+    {"facts", "assessment", "turtle_files", "options"},
     {"terminology"},
     {"units"},
     {"sources"},
@@ -44,7 +44,7 @@ LAYERS = (
     {"to_decide"},
     {"assess"},
     {"treatment"},
-    {"reports", "reports.rule_report", "reports.checklist_report"},
+    {"reports", "reports.rule_report", "reports.checklist_report", "reports.rule_json"},
     {"rule_check", "rule_places"},
     {"kb"},
     {"cases", "readiness", "earliest", "judging", "entry_dates"},
@@ -60,6 +60,8 @@ LAYERS = (
     {"reports.mapping_skeleton"},
     {"provenance"},
     {"rulebook"},
+    {"export"},
+    {"service"},
     {"cli", "ontology_build"},
 )
 # Some know less than their place would allow.
@@ -84,9 +86,12 @@ THIRD_PARTIES = {
     "pyspark": ("cohort",),
     "psycopg": ("sources",),
     "z3": ("audit",),
-    "jinja2": ("reports", "reports.audit_report", "rulebook"),
+    "jinja2": ("reports", "reports.audit_report", "rulebook", "service"),
     "markupsafe": ("rulebook",),  # of jinja2
     "xlsxwriter": ("reports",),
+    "mimeparse": ("service",),
+    "starlette": ("service",),
+    "uvicorn": ("service",),
 }
 # The taxonomies that are about medicine; those about persons and records hold what every record
 # has, and readers of records name some of it.

@@ -21,7 +21,7 @@ from sarc_kb.errors import SarcError, UsageError
 from sarc_kb.explain import explain
 from sarc_kb.facts import Fact, PatientRecord
 from sarc_kb.kb import KnowledgeBase
-from sarc_kb.mappings import OMOP_SYSTEM, guarded, unguarded
+from sarc_kb.mappings import OMOP_SYSTEM, add_mappings, guarded, unguarded
 from sarc_kb.namespaces import LINK_ID, SARC, TEXT, fold_text, link_id_iri, text_iri
 from sarc_kb.rules import Trial
 from sarc_kb.terminology import Coded
@@ -51,6 +51,25 @@ def written(folder: Path, *rows: str, head: str = HEAD, name: str = "our.sssom.t
 
 def certain(*terms: str) -> Coded:
     return Coded(frozenset(str(SARC[t]) for t in terms))
+
+
+# -- tables ----------------------------------------------------------------------------------
+@pytest.mark.threat("G2")
+@pytest.mark.parametrize("label", ['"Hb', '"Hb" of the day', '"' + "Hb " * 50_000])
+def test_a_quotation_mark_that_would_swallow_rows_is_told(
+    label: str, tmp_path: Path, kb: KnowledgeBase
+) -> None:
+    """The last is longer than what Python's csv reads as one cell."""
+    rows = [
+        f"LAB:{n}|{text}||skos:exactMatch|sarc:Haemoglobin"
+        for n, text in enumerate(("x", label, "y"))
+    ]
+    with pytest.raises(UsageError) as refused:
+        add_mappings(kb.terms, [written(tmp_path, *rows)], tuple)
+    (told,) = refused.value.findings
+    assert told.code == "USE030"
+    assert told.where.endswith(f":{FIRST + 1}")
+    assert "quotation mark" in told.found
 
 
 # -- texts -----------------------------------------------------------------------------------

@@ -488,7 +488,7 @@ def test_what_is_installed_is_pinned_and_bounded() -> None:
     groups = [project["dependencies"], *project["optional-dependencies"].values()]
     for requirement in (r for group in groups for r in group):
         assert re.search(r">=[\d.]+,<[\d.]+$", requirement), requirement
-    for lock in ("requirements.lock", "requirements-dev.lock"):
+    for lock in ("requirements.lock", "requirements-dev.lock", "requirements-service.lock"):
         text = (ROOT / lock).read_text("utf-8").replace("\\\n", " ")
         lines = [li for li in text.splitlines() if li and not li.lstrip().startswith("#")]
         assert len(lines) > 5

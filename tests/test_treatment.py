@@ -125,7 +125,7 @@ class Course:
             fact("PostoperativeRadiotherapy", radiated, ended, technique=self.technique),
             fact("BaseDose", ended, value=base, unit="Gy"),
             fact("BaseFractions", ended, value=self.fractions, unit="1"),
-            fact("DosePerFraction", ended, value=self.size, unit="Gy"),
+            fact("BaseDosePerFraction", ended, value=self.size, unit="Gy"),
             fact("BoostDose", ended, value=self.boost, unit="Gy"),
         ]
         for number, (day, amount) in enumerate(self.doses):

@@ -135,7 +135,7 @@ def gap_degree(one: Thing, other: Thing, clause: Clause) -> Degree:
     least, most = other.first - one.last, other.last - one.first
     low, high = clause.gap
     moment = FALSE
-    if one.timed and other.timed:
+    if clause.of_one_set and one.timed and other.timed:
         moment = z3.And(one.first == other.first, one.first == one.last, other.first == other.last)
     return (
         all_of(most >= low, least <= high, negated(moment)),

@@ -8,7 +8,9 @@ interrupted. A deviation of the course is a warning and changes no exit code.
 from __future__ import annotations
 
 import argparse
+import math
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +19,8 @@ from typing import TYPE_CHECKING
 from sarc_kb import __version__
 from sarc_kb.cli.terminal import Progress, coloured, width
 from sarc_kb.errors import Finding, SarcError, UsageError
+from sarc_kb.options import pairs as pairs
+from sarc_kb.reports.formats import MEDIA_TYPES
 from sarc_kb.whole_file import whole_file
 
 if TYPE_CHECKING:
@@ -28,10 +32,7 @@ if TYPE_CHECKING:
 
 PASS, FAIL, COULD_NOT, UNDETERMINED, INTERRUPTED = 0, 1, 2, 3, 130
 _STANDARD_OUTPUT = "standard output"
-FORMATS = (
-    *("text", "html", "markdown", "xlsx"),
-    *("json", "jsonl", "fhir", "turtle", "jsonld", "junit"),
-)
+FORMATS = tuple(MEDIA_TYPES)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -49,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     common_options(validate)
     mapping_options(validate)
     judging_options(validate)
+    limit_options(validate, "none", "none")
     validate.add_argument(
         "--format", choices=FORMATS, default="text", help="report format (default: text)"
     )
@@ -70,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     explain.add_argument("rule", metavar="RULE", help="such as I07a")
     common_options(explain)
 
-    from sarc_kb.cli import audit, check, diff, docs, pack, readings, screen
+    from sarc_kb.cli import audit, check, diff, docs, export, pack, readings, screen, serve
 
     check.add_parser(commands)
 
@@ -147,10 +149,12 @@ def build_parser() -> argparse.ArgumentParser:
 
     screen.add_parser(commands)
     docs.add_parser(commands)
+    export.add_parser(commands)
     audit.add_parser(commands)
     diff.add_parser(commands)
     readings.add_parser(commands)
     pack.add_parsers(commands)
+    serve.add_parser(commands)
 
     completion = commands.add_parser("completion", help="print a shell completion script")
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
@@ -161,6 +165,69 @@ def positive(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
     return int(text)
+
+
+def seconds(text: str) -> float:
+    """Return a limit of time; ``none`` is no limit."""
+    if text.lower() == "none":
+        return math.inf
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,3})?", text, re.ASCII) or float(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0, nor none")
+    return float(text)
+
+
+def memory(text: str) -> float:
+    """Return a limit of memory in bytes, such as of 2GB; ``none`` is no limit."""
+    if text.lower() == "none":
+        return math.inf
+    found = re.fullmatch(r"(\d{1,6})([MG])B", text, re.ASCII | re.IGNORECASE)
+    size = int(found[1]) << (20 if found[2] in "Mm" else 30) if found else 0
+    if size < 64 << 20:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 64MB or more, such as 2GB, nor none")
+    return size
+
+
+def limit_options(parser: argparse.ArgumentParser, time_limit: str, memory_limit: str) -> None:
+    """Add what judging a patient may take, and say what that is by default."""
+    parser.add_argument(
+        "--time-limit",
+        metavar="SECONDS",
+        type=seconds,
+        help=f"what judging one patient may take, or none (default: {time_limit})",
+    )
+    parser.add_argument(
+        "--memory-limit",
+        metavar="SIZE",
+        type=memory,
+        help=f"what judging one patient may take of memory, or none (default: {memory_limit})",
+    )
+
+
+def limits(
+    options: argparse.Namespace, time_limit: str = "none", memory_limit: str = "none"
+) -> tuple[float, int | None]:
+    """Return what judging a patient may take: seconds, and bytes or None for what there is.
+
+    Raises:
+        UsageError: a limit of memory is asked for where the system keeps none.
+    """
+    from sarc_kb.workers import memory_is_limited
+
+    taken = options.memory_limit
+    if taken is not None and not math.isinf(taken) and not memory_is_limited():
+        raise UsageError(
+            Finding(
+                "USE075",
+                "error",
+                "--memory-limit",
+                "this system does not limit the memory of a process",
+                "the limit would not be kept; Linux can",
+                "leave the option out",
+            )
+        )
+    time_ = seconds(time_limit) if options.time_limit is None else options.time_limit
+    most = memory(memory_limit) if taken is None else taken
+    return time_, None if math.isinf(most) else int(most)
 
 
 def source_options(parser: argparse.ArgumentParser) -> None:
@@ -343,36 +410,6 @@ def complain(finding: Finding) -> None:
         print(f"  {name:<5} {visible(getattr(finding, name))}", file=sys.stderr)
 
 
-def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise UsageError(
-                Finding(
-                    "USE011",
-                    "error",
-                    f"{option} {text}",
-                    "no name and value",
-                    "nothing would change, silently",
-                    f"write {option} NAME=VALUE",
-                )
-            )
-        if name in found:
-            raise UsageError(
-                Finding(
-                    "USE011",
-                    "error",
-                    f"{option} {text}",
-                    "given twice",
-                    "only one can hold",
-                    "give it once",
-                )
-            )
-        found[name] = value
-    return found
-
-
 def knowledge_base(options: argparse.Namespace) -> KnowledgeBase:
     from sarc_kb.kb import KnowledgeBase
 
@@ -390,6 +427,7 @@ def knowledge_base(options: argparse.Namespace) -> KnowledgeBase:
 
 
 def _validate(options: argparse.Namespace) -> int:
+    from sarc_kb.assess_each import Circumstances, assess_each
     from sarc_kb.assessment import AssessmentSet
     from sarc_kb.kb import option_date, with_entry_dates
 
@@ -426,18 +464,12 @@ def _validate(options: argparse.Namespace) -> int:
     )
     seen = _Seen()
 
+    how = Circumstances(as_of, complete, attested, options.only)
+    within = limits(options)
+
     def judged() -> Iterator[Assessment]:
         with Progress(expected, quiet=options.quiet) as progress:
-            for record in dated:
-                assessment = kb.assess_record(
-                    record,
-                    trial,
-                    engine,
-                    as_of=as_of,
-                    complete=complete,
-                    attested=attested,
-                    only=options.only,
-                )
+            for assessment in assess_each(kb, dated, trial, engine, how, *within):
                 seen.add(assessment)
                 yield assessment
                 progress.step()
@@ -449,13 +481,12 @@ def _validate(options: argparse.Namespace) -> int:
         write(stream_jsonl(kb.info, judged(), problems), options.output)
     else:
         result = AssessmentSet(kb.info, tuple(judged()), tuple(problems))
-        if options.format == "xlsx":
-            from sarc_kb.reports.xlsx_report import render_xlsx
-
+        report = _render(result, options, trial)
+        if isinstance(report, bytes):
             with whole_file(Path(options.output)) as stream:
-                stream.write(render_xlsx(result))
+                stream.write(report)
         else:
-            write(_render(result, options, kb), options.output)
+            write(report, options.output)
     for finding in problems:
         if finding.severity != "info":
             complain(finding)
@@ -533,40 +564,13 @@ class _Seen:
         return PASS
 
 
-def _render(result: AssessmentSet, options: argparse.Namespace, kb: KnowledgeBase) -> str:
-    if options.format == "json":
-        from sarc_kb.reports.json_report import render_json
+def _render(result: AssessmentSet, options: argparse.Namespace, trial: Trial) -> str | bytes:
+    from sarc_kb.reports.formats import render
 
-        return render_json(result)
-    if options.format == "html":
-        from sarc_kb.reports.html_report import render_html
-
-        return render_html(result)
-    if options.format == "fhir":
-        from sarc_kb.reports.fhir_report import render_fhir
-
-        return render_fhir(result)
-    if options.format == "markdown":
-        from sarc_kb.reports.markdown_report import render_markdown
-
-        return render_markdown(result)
-    if options.format == "junit":
-        from sarc_kb.reports.junit_report import render_junit
-
-        return render_junit(result)
-    if options.format in ("turtle", "jsonld"):
-        from sarc_kb.reports import shacl_report
-
-        render = (
-            shacl_report.render_turtle if options.format == "turtle" else shacl_report.render_jsonld
-        )
-        trial = kb.compile(options.trial)
-        clauses = [c for part in trial.parts for c in part.clauses.values()]
-        return render(result, components={c.iri: c.component_iri for c in clauses})
-    from sarc_kb.reports.text_report import render_text
-
-    return render_text(
+    return render(
         result,
+        options.format,
+        components=trial.components,
         colour=coloured(options.output),
         width=width(options.output),
         verbose=options.verbose,
@@ -882,6 +886,18 @@ def _docs(options: argparse.Namespace) -> int:
     return docs.run(options)
 
 
+def _serve(options: argparse.Namespace) -> int:
+    from sarc_kb.cli import serve
+
+    return serve.run(options)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from sarc_kb.cli import export
+
+    return export.run(options)
+
+
 def _readings(options: argparse.Namespace) -> int:
     from sarc_kb.cli import readings
 
@@ -894,7 +910,9 @@ _COMMANDS = {
     "pack": _pack,
     "verify": _pack,
     "docs": _docs,
+    "export": _export,
     "readings": _readings,
+    "serve": _serve,
     "validate": _validate,
     "screen": _screen,
     "rules": _rules,

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from sarc_kb.rules import Trial
 
 ENGINES = ("duckdb", "postgres", "spark")
+_LIMITS = ("300", "2GB")
+"""Of time and memory for one patient: far above what any record needs, so that the results of a
+run do not hang on the speed of the machine."""
 FORMATS = ("parquet", "csv", "jsonl", "xlsx")
 
 
@@ -58,6 +61,7 @@ def add_parser(commands: Any) -> None:
         default=None,
         help="processes that prepare patients (default: one a core)",
     )
+    cli.limit_options(screen, *_LIMITS)
     screen.add_argument(
         "--no-clauses", action="store_true", help="no table with a row a patient and clause"
     )
@@ -193,7 +197,7 @@ def _screen(
     options: argparse.Namespace,
     problems: list[Finding],
 ) -> None:
-    from sarc_kb.cohort.preparing import Settings
+    from sarc_kb.cohort.preparing import Limits, Settings
     from sarc_kb.cohort.screen import Options, screen
     from sarc_kb.kb import option_date
     from sarc_kb.reports.cohort_page import render_page
@@ -210,6 +214,7 @@ def _screen(
         horizon_days=options.horizon,
     )
     workers = options.workers or os.cpu_count() or 1
+    limits = cli.limits(options, *_LIMITS)
     records, expected = _records(kb, trials.values(), options, problems)
     given = {name: getattr(options, name) for name in _OPTIONS}
     if options.omop is not None:
@@ -240,6 +245,7 @@ def _screen(
                 server=options.server or _server(options.omop),
                 memory=options.memory,
                 workers=workers,
+                limits=Limits(*limits),
                 format=options.format,
                 clauses=not options.no_clauses,
                 evidence=not options.no_evidence,

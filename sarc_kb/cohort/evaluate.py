@@ -144,14 +144,15 @@ def paired(facts: Table, inputs: Inputs) -> Table:
     columns = ["pid", "test", "fact", "first_minute", "last_minute"]
     columns += ["sure", "sourced", "source", "doubt_kind"]
     first = rows.filter(rows.role == 0).select(
-        *columns, *_PLACE[1:], "component", "gap_from", "gap_to"
+        *columns, *_PLACE[1:], "component", "gap_from", "gap_to", "of_one_set"
     )
     second = rows.filter(rows.role == 1).select(
         "pid", "test", **{f"second_{name}": rows[name] for name in columns[2:]}
     )
     joined = first.left_join(second, ["pid", "test"])
     moment = (
-        (joined.first_minute == joined.last_minute)
+        joined.of_one_set
+        & (joined.first_minute == joined.last_minute)
         & (joined.second_first_minute == joined.second_last_minute)
         & (joined.first_minute == joined.second_first_minute)
     )

@@ -37,7 +37,8 @@ def selection_of(role: Role) -> Selection:
 class Test:
     """One clause with its limits, for one variant or (`BASE`) for all.
 
-    Doubles compare as `sarc_kb.cohort.numbers` says; ``gap`` in minutes.
+    Doubles compare as `sarc_kb.cohort.numbers` says; ``gap`` in minutes, and ``of_one_set`` where
+    two facts of one minute are no pair.
     """
 
     frame: int
@@ -48,6 +49,7 @@ class Test:
     limits: tuple[tuple[float, float], ...]
     bounded: tuple[bool, ...]
     gap: tuple[int, int] | None
+    of_one_set: bool
 
 
 @dataclass(frozen=True)
@@ -274,4 +276,5 @@ def _test(frame: Frame, slot: int, clause: Clause) -> Test:
         limits=tuple(closed_bounds(role.bounds) for role in roles),
         bounded=tuple(role.bounds.used for role in roles),
         gap=clause.gap,
+        of_one_set=clause.of_one_set,
     )

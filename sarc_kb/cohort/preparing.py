@@ -7,15 +7,15 @@ One bad record costs that patient: whatever fails on it becomes its row.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -41,10 +41,12 @@ from sarc_kb.kb import KnowledgeBase, bug_finding
 from sarc_kb.prepare import Prepared
 from sarc_kb.rules import Trial
 from sarc_kb.treatment import has_begun, last_day, may_have_begun
-from sarc_kb.workers import become_worker, worker_context
+from sarc_kb.workers import IsolatedWorkers, WorkerFailed
 
 PART = 1_000
-"""Patients a part."""
+"""Patients a part, at most."""
+PART_FACTS = 200_000
+"""Facts of a part, at most, where it has more than one patient: memory follows the facts."""
 _AHEAD = 2
 """Parts a worker that wait for it, so that memory stays bounded."""
 _TABLES = ("patients", "facts", "standing", "answers", "over_time")
@@ -61,6 +63,14 @@ class Settings:
     only: str | None = None
     wait: Mapping[str, Trial] = field(default_factory=dict)
     horizon_days: int = 730
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What preparing one patient may take: seconds, and bytes of memory (None: what there is)."""
+
+    seconds: float = math.inf
+    memory: int | None = None
 
 
 def patient_rows(
@@ -117,12 +127,13 @@ _worker: tuple[KnowledgeBase, Plan, Settings] | None = None
 def _start_worker(kb: KnowledgeBase, plan: Plan, settings: Settings) -> None:
     global _worker  # noqa: PLW0603 - a process pool has no other way to keep what all tasks share
     _worker = (kb, plan, settings)
-    become_worker()
 
 
-def _prepare_part(records: Sequence[PatientRecord], first: int) -> _Part:
+def _prepare_until(records: Sequence[PatientRecord], first: int, seconds: float) -> _Part:
+    """Return the tables of as many of ``records`` as have begun before ``seconds`` are over."""
     assert _worker is not None
-    return prepare_part(*_worker, records, first)
+    end = time.monotonic() + seconds
+    return prepare_part(*_worker, records, first, until=lambda: time.monotonic() > end)
 
 
 def prepare_part(
@@ -132,17 +143,22 @@ def prepare_part(
     records: Sequence[PatientRecord],
     first: int = 0,
     lost: Finding | None = None,
+    until: Callable[[], bool] = lambda: False,
 ) -> _Part:
     """Return the tables of ``records``, whose numbers count from ``first``.
 
     ``lost``: why they could not even be prepared; then all of them get that as their error.
+    ``until``: when to leave the rest, though never the first; the tables of patients show it.
     """
     try:
-        return _tables(kb, plan, settings, records, first, lost)
+        return _tables(kb, plan, settings, records, first, lost, until)
+    except MemoryError:
+        raise
     except Exception as bug:
         # Something that no table can hold: it costs the patient who has it.
         if len(records) == 1 and lost is None:
-            return _tables(kb, plan, settings, records, first, bug_finding(records[0], bug))
+            lost = bug_finding(records[0], bug)
+            return _tables(kb, plan, settings, records, first, lost, until)
         if len(records) <= 1:
             raise
         middle = len(records) // 2
@@ -161,12 +177,15 @@ def _tables(
     records: Sequence[PatientRecord],
     first: int,
     lost: Finding | None,
+    until: Callable[[], bool],
 ) -> _Part:
     profiles = Profiles()
     found: list[tuple[int, PatientRows]] = []
     waiting: list[tuple[object, ...]] = []
     patients: dict[str, list[object]] = {name: [] for name in PATIENTS.names}
     for pid, record in enumerate(records, first):
+        if pid > first and until():
+            break
         error = lost
         if error is None:
             try:
@@ -174,6 +193,8 @@ def _tables(
                 waiting += [(pid, *row) for row in _waiting(kb, record, settings)]
             except (InputError, EngineError) as failure:
                 error = failure.findings[0]
+            except MemoryError:
+                raise
             except Exception as bug:
                 error = bug_finding(record, bug)
         row = (
@@ -324,117 +345,112 @@ def prepare_all(
     store: PreparedStore,
     *,
     workers: int,
+    limits: Limits = Limits(),
     size: int = PART,
 ) -> Iterator[int]:
     """Prepare ``records`` into ``store``; yield how many patients each finished part has.
 
-    Parts that are there already are not made again.
+    Parts that are there already are not made again. A patient who breaks the ``limits``, or on whom
+    a worker dies, has that as their error.
+
     Raises:
         UsageError: a part holds other patients than the records do.
     """
-    pool: ProcessPoolExecutor | None = None
-    waiting: list[tuple[int, list[PatientRecord], Future[_Part]]] = []
-    todo = _chunks(records, size)
+    shared = (kb, plan, settings)
+    pool: _Pool | None = None
+    waiting: deque[_Asked] = deque()
+    first = 0
     try:
-        for number, chunk in enumerate(todo):
+        for number, chunk in enumerate(_chunks(records, size)):
             there = store.names(number)
             if there is not None:
                 if there != [record.patient for record in chunk]:
                     raise _of_another_run(store.folder, f"the patients of part {number}")
                 yield len(chunk)
-                continue
-            if workers < 2:
-                store.add(number, prepare_part(kb, plan, settings, chunk, number * size))
-                yield len(chunk)
-                continue
-            if pool is None:
-                pool = _pool(workers, kb, plan, settings)
-            waiting.append((number, chunk, _submit(pool, chunk, number * size)))
-            if len(waiting) >= workers * _AHEAD:
-                done = waiting.pop(0)
-                pool = _finish(done, waiting, pool, (kb, plan, settings), store, size, workers)
-                yield len(done[1])
+            else:
+                pool = pool or _Pool(workers, limits, shared)
+                waiting.append(_Asked(number, chunk, first, pool.ask(chunk, first)))
+            first += len(chunk)
+            if len(waiting) >= workers * _AHEAD and pool is not None:
+                yield pool.finish(waiting.popleft(), store)
         while waiting and pool is not None:
-            done = waiting.pop(0)
-            pool = _finish(done, waiting, pool, (kb, plan, settings), store, size, workers)
-            yield len(done[1])
+            yield pool.finish(waiting.popleft(), store)
     finally:
         if pool is not None:
-            pool.shutdown(cancel_futures=True)
+            pool.workers.close()
 
 
 def _chunks(records: Iterable[PatientRecord], size: int) -> Iterator[list[PatientRecord]]:
-    rest = iter(records)
-    while chunk := list(islice(rest, size)):
+    chunk: list[PatientRecord] = []
+    facts = 0
+    for record in records:
+        facts += len(record.facts)
+        if chunk and (len(chunk) >= size or facts > PART_FACTS):
+            yield chunk
+            chunk, facts = [], len(record.facts)
+        chunk.append(record)
+    if chunk:
         yield chunk
 
 
-def _pool(workers: int, *shared: Any) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(
-        workers,
-        mp_context=worker_context(),
-        initializer=_start_worker,
-        initargs=shared,
-    )
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A part that a worker was asked for, its patients counted from ``first``."""
+
+    number: int
+    chunk: list[PatientRecord]
+    first: int
+    future: Future[_Part]
 
 
-def _submit(pool: ProcessPoolExecutor, chunk: list[PatientRecord], first: int) -> Future[_Part]:
-    try:
-        return pool.submit(_prepare_part, chunk, first)
-    except BrokenProcessPool as broken:
-        # A worker died meanwhile; `_finish` sees to it when it is the turn of this part.
-        future: Future[_Part] = Future()
-        future.set_exception(broken)
-        return future
+class _Pool:
+    """Workers that prepare parts, patient by patient where one of a part fails its worker."""
 
+    def __init__(
+        self, count: int, limits: Limits, shared: tuple[KnowledgeBase, Plan, Settings]
+    ) -> None:
+        self.shared = shared
+        # A task of many stops by itself well before it is stopped, so that only a patient who takes
+        # long alone is ever cut off.
+        self.enough = limits.seconds / 2
+        self.workers = IsolatedWorkers(
+            count,
+            seconds=limits.seconds,
+            memory=limits.memory,
+            initializer=_start_worker,
+            initargs=shared,
+        )
 
-def _finish(
-    done: tuple[int, list[PatientRecord], Future[_Part]],
-    waiting: list[tuple[int, list[PatientRecord], Future[_Part]]],
-    pool: ProcessPoolExecutor,
-    shared: tuple[KnowledgeBase, Plan, Settings],
-    store: PreparedStore,
-    size: int,
-    workers: int,
-) -> ProcessPoolExecutor:
-    """Put a finished part into the store; return the pool to go on with.
+    def ask(self, chunk: Sequence[PatientRecord], first: int) -> Future[_Part]:
+        return self.workers.submit(_prepare_until, chunk, first, self.enough)
 
-    Where a worker died, the part is prepared again in a process of its own, and where that dies
-    too, in halves of it: the patient on whom it dies alone is named, the others are not touched.
-    """
-    number, chunk, future = done
-    try:
-        store.add(number, future.result())
-        return pool
-    except BrokenProcessPool:
-        pool.shutdown(cancel_futures=True)
-    store.add(number, _joined(_alone(chunk, number * size, shared)))
-    pool = _pool(workers, *shared)
-    waiting[:] = [(n, c, _submit(pool, c, n * size)) for n, c, _ in waiting]
-    return pool
+    def finish(self, asked: _Asked, store: PreparedStore) -> int:
+        """Put a part into the store; return its number of patients."""
+        parts = list(self._parts(asked.chunk, asked.first, asked.future))
+        store.add(asked.number, parts[0] if len(parts) == 1 else _joined(parts))
+        return len(asked.chunk)
 
-
-def _alone(
-    chunk: Sequence[PatientRecord], first: int, shared: tuple[KnowledgeBase, Plan, Settings]
-) -> list[_Part]:
-    with _pool(1, *shared) as pool:
-        try:
-            return [pool.submit(_prepare_part, chunk, first).result()]
-        except BrokenProcessPool:
-            pass
-    if len(chunk) > 1:
-        middle = len(chunk) // 2
-        rest = _alone(chunk[middle:], first + middle, shared)
-        return [*_alone(chunk[:middle], first, shared), *rest]
-    lost = Finding(
-        "ENGINE006",
-        "error",
-        chunk[0].origin,
-        "the process that prepared this patient died",
-        "it ran out of memory or was stopped; the other patients are not touched",
-        "run with fewer workers or more memory; if it stays, report it",
-    )
-    return [prepare_part(*shared, chunk, first, lost)]
+    def _parts(
+        self, chunk: Sequence[PatientRecord], first: int, future: Future[_Part]
+    ) -> Iterator[_Part]:
+        while True:
+            try:
+                part = future.result()
+            except WorkerFailed as failure:
+                if len(chunk) == 1:
+                    lost = failure.finding(chunk[0].origin)
+                    yield prepare_part(*self.shared, chunk, first, lost)
+                    return
+                break
+            yield part
+            done = part.tables["patients"].num_rows
+            if done == len(chunk):
+                return
+            chunk, first = chunk[done:], first + done
+            future = self.ask(chunk, first)
+        alone = [([record], first + n) for n, record in enumerate(chunk)]
+        for one, future in [(one, self.ask(*one)) for one in alone]:
+            yield from self._parts(*one, future)
 
 
 def _joined(parts: Sequence[_Part]) -> _Part:

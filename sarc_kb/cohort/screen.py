@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from sarc_kb.cohort.clause_rows import CLAUSE_COLUMNS
 from sarc_kb.cohort.cohort import Cohort, union_of
 from sarc_kb.cohort.outputs import PATIENT_COLUMNS
 from sarc_kb.cohort.plan import Plan
-from sarc_kb.cohort.preparing import PreparedStore, Settings, prepare_all
+from sarc_kb.cohort.preparing import Limits, PreparedStore, Settings, prepare_all
 from sarc_kb.cohort.summary import TrialCount, Worth, count_trial, flips, worth
 from sarc_kb.cohort.waiting import COLUMNS as WAIT_COLUMNS
 from sarc_kb.cohort.waiting import WaitCount, count_waiting
@@ -61,7 +61,8 @@ FLIP_COLUMNS = (
 class Options:
     """How a cohort is screened.
 
-    ``memory``: what the engine may use, such as ``4GB``. ``clauses``: write a row for each patient
+    ``memory``: what the engine may use, such as ``4GB``. ``limits``: what preparing a patient may
+    take. ``clauses``: write a row for each patient
     and clause; ``evidence``: with deciding facts and missing data.
     """
 
@@ -69,6 +70,7 @@ class Options:
     server: str | None = None
     memory: str = "4GB"
     workers: int = 1
+    limits: Limits = field(default_factory=Limits)
     threads: int | None = None
     format: str = "parquet"
     clauses: bool = True
@@ -128,7 +130,10 @@ def screen(
     with _work_folder(output, options) as work, told_failures(options.engine):
         store = PreparedStore(work / "prepared", plan, made_with or {})
         patients = 0
-        for count in prepare_all(kb, plan, settings, records, store, workers=options.workers):
+        preparing = prepare_all(
+            kb, plan, settings, records, store, workers=options.workers, limits=options.limits
+        )
+        for count in preparing:
             progress(count)
             patients += count
         if patients == 0:

@@ -61,6 +61,7 @@ PROFILE_TESTS = pa.schema(
         ("sourced", pa.bool_()),
         ("gap_from", pa.int64()),
         ("gap_to", pa.int64()),
+        ("of_one_set", pa.bool_()),
     ]
 )
 _BY_CLAUSE = ("settled", "cleared", "denied")
@@ -158,6 +159,7 @@ def profile_tests(plan: Plan, profiles: Profiles) -> pa.Table:
                     problem,
                     sourced,
                     *gap,
+                    test.of_one_set,
                 )
                 for column, value in zip(columns, row, strict=True):
                     column.append(value)

@@ -66,6 +66,8 @@ def waiting_rows(
         except InputError as failure:
             rows.append(_not_followed(name, failure.findings[0].found))
             continue
+        except MemoryError:
+            raise
         except Exception as bug:
             rows.append(_not_followed(name, bug_finding(record, bug).found))
             continue

@@ -146,8 +146,7 @@ def _in_pairs(
     clause: Clause, first: list[tuple[int, Item]], second: list[tuple[int, Item]]
 ) -> list[Item]:
     """Return the facts that may be one of a pair, and the first of each where every one counts."""
-    assert clause.gap is not None
-    pairs = [(a, b) for _, a in first for _, b in second if gap_degree(a, b, clause.gap)]
+    pairs = [(a, b) for _, a in first for _, b in second if gap_degree(a, b, clause)]
     alone = [a for _, a in first] if clause.component == "eachHas" else []
     return [*alone, *(i for pair in pairs for i in pair)]
 

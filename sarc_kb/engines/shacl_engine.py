@@ -200,6 +200,8 @@ class ShaclEngine:
                 found[reading] = self._seen(violations(self.processors[reading].run(data)))
             except EngineError:
                 raise
+            except MemoryError:
+                raise
             except Exception as failure:
                 raise EngineError(_failed(self.name, type(failure).__name__)) from failure
         result = Readings(found["refuted"], found["unproven"])

@@ -26,22 +26,23 @@ def derive(p: Preparation, *, windowed: bool) -> None:
         if d.kind in ("Implication", "Refinement", "Conversion")
         and (d.window is not None) == windowed
     ]
-    if not windowed and not rules:
-        return
+    refinements = [r for r in rules if r.kind == "Refinement"]
+    others = [r for r in rules if r.kind != "Refinement"]
     done: set[tuple[str, str | None, str]] = set()
     for _ in range(8):
+        # What a fact is comes before what follows from it: an implication is drawn once, and would
+        # be no more than possible if drawn from a fact that is not yet made precise.
         changed = False
-        for rule in rules:
-            for item in list(p.items):
+        while _refine_all(p, refinements, done):
+            changed = True
+        items = list(p.items)
+        for rule in others:
+            for item in items:
                 key = (rule.iri, rule.gives, item.id)
                 if key in done or rule.iri == item.derived_by:
                     continue
                 degree = matches(p, item, rule)
-                if rule.kind == "Refinement":
-                    if degree == 2:
-                        done.add(key)
-                        changed |= refine(p, item, rule)
-                elif degree:
+                if degree:
                     done.add(key)
                     derived = imply(p, item, rule, degree)
                     if derived is not None:
@@ -49,6 +50,21 @@ def derive(p: Preparation, *, windowed: bool) -> None:
                         changed = True
         if not changed:
             return
+
+
+def _refine_all(
+    p: Preparation, rules: list[Derivation], done: set[tuple[str, str | None, str]]
+) -> bool:
+    changed = False
+    for rule in rules:
+        for item in list(p.items):
+            key = (rule.iri, rule.gives, item.id)
+            if key in done or rule.iri == item.derived_by:
+                continue
+            if matches(p, item, rule) == 2:
+                done.add(key)
+                changed |= refine(p, item, rule)
+    return changed
 
 
 def matches(p: Preparation, item: Item, rule: Derivation) -> int:

@@ -353,14 +353,16 @@ def _calendar_degree(
     return 1 if any(calendar.holds(d, a) for a in anchors for d in possible) else 0
 
 
-def gap_degree(first: Item, second: Item, gap: tuple[int, int]) -> int:
-    """Return 2 if ``second`` certainly lies within ``gap`` minutes after ``first``, 1 if possibly,
-    else 0; one moment, however often it was read, is no two."""
+def gap_degree(first: Item, second: Item, clause: Clause) -> int:
+    """Return 2 if ``second`` certainly lies within the gap of ``clause`` after ``first``, 1 if
+    possibly, else 0; one moment, however often the same was read, is no two."""
+    assert clause.gap is not None
     if first.id == second.id:
         return 0
     a, b = first.span, second.span
-    if a.minute_lo == a.minute_hi == b.minute_lo == b.minute_hi:
+    if clause.of_one_set and a.minute_lo == a.minute_hi == b.minute_lo == b.minute_hi:
         return 0
+    gap = clause.gap
     least, most = b.minute_lo - a.minute_hi, b.minute_hi - a.minute_lo
     if least >= gap[0] and most <= gap[1]:
         return 2

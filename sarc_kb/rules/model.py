@@ -202,6 +202,15 @@ class Clause:
     relaxed: tuple[str, ...] = ()
 
     @property
+    def of_one_set(self) -> bool:
+        """Are both of a pair facts of the same set? Then two of one minute are one moment."""
+        return (
+            self.role is not None
+            and self.second is not None
+            and self.role.concept_set == self.second.concept_set
+        )
+
+    @property
     def limits(self) -> dict[str, str]:
         """The numbers it carries, by the local names of their properties."""
         found: dict[str, str] = {}
@@ -470,6 +479,11 @@ class Trial:
     def parts(self) -> tuple[Trial, ...]:
         """This part, and the one about treatment if there is one."""
         return (self,) if self.treatment is None else (self, self.treatment)
+
+    @property
+    def components(self) -> dict[str, str]:
+        """The IRI of the constraint component that each clause of all parts (by IRI) uses."""
+        return {c.iri: c.component_iri for part in self.parts for c in part.clauses.values()}
 
     def children(self, iri: str) -> tuple[str, ...]:
         return self.joins[iri].children if iri in self.joins else ()

@@ -42,6 +42,14 @@ class Contents:
                 findings.append(finding("DATA110", place or "input", "not a resource"))
             elif node.get("resourceType") == "Bundle":
                 todo += list(self._bundle(node, f"{place} Bundle".strip(), refused, findings))[::-1]
+            elif node.get("resourceType") == "Parameters" and node is document:
+                # What an operation is given: its resources are the record. Elsewhere, as in a
+                # patch of a Bundle, it describes a change.
+                given = enumerate(dicts(node.get("parameter")))
+                held = [(i, p["resource"]) for i, p in given if "resource" in p]
+                todo += [(f"{place} parameter[{i}]".strip(), r, None, None, 0) for i, r in held][
+                    ::-1
+                ]
             else:
                 entry = Entry(place or "input", node, url, refused=refused)
                 self.entries.append(entry)

@@ -407,7 +407,7 @@ class _Pending:
                 "INSERT INTO entries (owner, body) VALUES (?, ?)", (owner, pickle.dumps(kept, 5))
             )
             names += [(name, row.lastrowid) for name in kept.names]
-            if owner and kept.body.get("resourceType") in USED:
+            if owner and string(kept.body.get("resourceType")) in USED:
                 references |= {(owner, name) for name in _references(kept.body)}
         database.executemany("INSERT INTO names VALUES (?, ?)", names)
         database.executemany("INSERT OR IGNORE INTO refs VALUES (?, ?)", sorted(references))

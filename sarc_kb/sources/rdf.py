@@ -131,6 +131,8 @@ def _parse(data: bytes, origin: str, fmt: str) -> Graph:
             raise _refused(
                 origin, "nesting too deep", "no record needs it", "flatten the graph"
             ) from None
+        except MemoryError:
+            raise  # no fault of the syntax
         except Exception as error:
             found = f"not readable as {_NAMES[fmt]}{_place(error)}"
             raise _refused(
@@ -248,9 +250,8 @@ def _patient(
 
 def _names(graph: Graph, node: Node, origin: str, findings: list[Finding]) -> tuple[str, str]:
     """Return the IRI of a patient and the name that reports use."""
-    identifiers = sorted(
-        {str(o) for o in graph.objects(node, SARC.identifier) if not isinstance(o, BNode)}
-    )
+    given = (o for o in graph.objects(node, SARC.identifier) if not isinstance(o, BNode))
+    identifiers = sorted({str(o) for o in given if str(o).strip()})
     if len(identifiers) > 1 or any(len(i) > MAX_LABEL for i in identifiers):
         findings.append(
             Finding(
@@ -375,7 +376,8 @@ class _FactReader:
         self.node = node
         self.findings = findings
         self.doubtful = False
-        named = sorted(str(o) for o in graph.objects(node, SARC.source) if isinstance(o, Literal))
+        sources = (o for o in graph.objects(node, SARC.source) if isinstance(o, Literal))
+        named = sorted(str(o) for o in sources if o.strip())
         self.where = (named[0] if named else str(node) if isinstance(node, URIRef) else origin)[
             :MAX_LABEL
         ]
@@ -492,7 +494,7 @@ class _FactReader:
                 "write true or false",
             )
         concepts = tuple(sorted(set(self.values.get("concept", ()))))
-        source = ", ".join(sorted(set(self.values.get("source", ()))))
+        source = ", ".join(sorted({s for s in self.values.get("source", ()) if s.strip()}))
         tumour = self.one("tumour")
         return Fact(
             id=safe_iri(str(self.node), "fact") if isinstance(self.node, URIRef) else "",

@@ -104,6 +104,26 @@ def read_sources(
     return patients, problems
 
 
+def read_bytes(
+    data: bytes, origin: str, ending: str, terms: ReadingTerms
+) -> tuple[Patients, list[Finding]]:
+    """Return the patients of one input, as `read_sources` does of a file or of standard input.
+
+    ``ending`` tells the format, as the ending of a file's name does (``.ndjson``: FHIR in either
+    form); an empty one leaves it to the first characters.
+    """
+    patients = Patients()
+    problems: list[Finding] = []
+    try:
+        found = _read_data(data, origin, ending, terms, problems)
+        if not found:
+            problems.append(_nobody(origin))
+        patients.add(found)
+    except InputError as error:
+        problems.extend(error.findings)
+    return patients, problems
+
+
 def _nobody(origin: str) -> Finding:
     return _fault(
         "DATA000",
@@ -313,7 +333,7 @@ def _read_data(
                 f"name the file, with the ending {FACTS_ENDING}",
             )
         )
-    kind = FORMATS.get(ending) or _sniff(data)
+    kind = "fhir" if ending == ".ndjson" else FORMATS.get(ending) or _sniff(data)
     if kind == "fhir":
         return read_fhir(data, origin, terms.fhir, problems=problems)
     return read_rdf(data, origin, kind, terms.axes)

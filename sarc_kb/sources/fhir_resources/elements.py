@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 from sarc_kb.sources.limits import MAX_LABEL
@@ -32,6 +33,13 @@ def dicts(value: object) -> list[Json]:
 def string(value: object) -> str | None:
     """Return ``value`` if it is a string with something in it."""
     return value if isinstance(value, str) and value.strip() else None
+
+
+def stands(body: Json, void: Collection[str]) -> bool:
+    """Return whether the status of a resource is none of ``void``. One that is not said is none of
+    them; one that is no text cannot be told from them."""
+    status = body.get("status")
+    return status is None or (isinstance(status, str) and status not in void)
 
 
 def words(value: object) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sarc_kb.sources.fhir_resources.codes import REPORT_STATUS, VOID_SPECIMEN
-from sarc_kb.sources.fhir_resources.elements import Json, dicts, string
+from sarc_kb.sources.fhir_resources.elements import Json, dicts, stands, string
 from sarc_kb.sources.fhir_resources.reading import Coding, Entry, Reading
 
 
@@ -31,7 +31,7 @@ def specimens(r: Reading, body: Json) -> tuple[tuple[str, str], ...]:
     used = [
         t.body
         for t in targets
-        if t is not None and t.type == "Specimen" and t.body.get("status") not in VOID_SPECIMEN
+        if t is not None and t.type == "Specimen" and stands(t.body, VOID_SPECIMEN)
     ]
     return r.axes(specimen=[specimen.get("type") for specimen in used])
 

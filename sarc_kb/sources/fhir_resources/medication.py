@@ -14,7 +14,7 @@ from sarc_kb.sources.fhir_resources.codes import (
     STATEMENT_STATUS,
     VOID_MEDICATION,
 )
-from sarc_kb.sources.fhir_resources.elements import Json, dicts
+from sarc_kb.sources.fhir_resources.elements import Json, dicts, stands
 from sarc_kb.sources.fhir_resources.reading import Reading
 from sarc_kb.sources.fhir_resources.values import as_number, unit_of
 
@@ -120,8 +120,9 @@ def _medication_use(r: Reading, status: str, dose: dict[str, Any], **rest: Any) 
     ingredients: list[Json] = []
     for reference in dicts(r.body.get("medicationReference")):
         target = r.target(reference)
-        usable = target is not None and target.body.get("status") not in VOID_MEDICATION
-        if target is not None and usable and target.type == "Medication":
+        if target is None or not stands(target.body, VOID_MEDICATION):
+            continue
+        if target.type == "Medication":
             concept = target.body.get("code")
             ingredients = dicts(target.body.get("ingredient"))
     coded = [

@@ -20,6 +20,7 @@ from sarc_kb.sources.fhir_resources.elements import (
     extensions,
     named_type,
     referred,
+    stands,
 )
 from sarc_kb.sources.fhir_resources.evidence import methods, specimens
 from sarc_kb.sources.fhir_resources.reading import Reading
@@ -94,7 +95,7 @@ def _modality(r: Reading) -> list[Json]:
     studies = [
         t.body
         for t in targets
-        if t is not None and t.type == "ImagingStudy" and t.body.get("status") not in VOID_STUDY
+        if t is not None and t.type == "ImagingStudy" and stands(t.body, VOID_STUDY)
     ]
     codings = [coding for study in studies for coding in dicts(study.get("modality"))]
     return [{"coding": codings}] if len({str(c.get("code")) for c in codings}) == 1 else []

@@ -7,7 +7,15 @@ from typing import Any
 
 from sarc_kb.namespaces import text_iri
 from sarc_kb.sources.fhir_resources.codes import ANSWERS, COMPARATORS, UCUM, VOID_TEAM
-from sarc_kb.sources.fhir_resources.elements import Json, choice, dicts, referred, string, words
+from sarc_kb.sources.fhir_resources.elements import (
+    Json,
+    choice,
+    dicts,
+    referred,
+    stands,
+    string,
+    words,
+)
 from sarc_kb.sources.fhir_resources.reading import Reading
 
 
@@ -110,7 +118,7 @@ def who(r: Reading, *references: object) -> str | None:
 
 def _team(r: Reading, reference: Json) -> str | None:
     target = r.resolve(referred(reference), r.entry)
-    if target is None or target.body.get("status") in VOID_TEAM:
+    if target is None or not stands(target.body, VOID_TEAM):
         return None
     if target.type in ("CareTeam", "Organization"):
         return words(target.body.get("name"))
