@@ -36,9 +36,7 @@ def fragment(text: str) -> tuple[set[str], set[str], str]:
     parser = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False)
     (root,) = list(parser.parseFragment(text))
     elements = list(root.iter())
-    seen = "".join(t for e in elements if e.tag != "style" for t in (e.text or "",)) + "".join(
-        e.tail or "" for e in elements
-    )
+    seen = "".join(root.itertext())
     return {str(e.tag) for e in elements}, {a for e in elements for a in e.attrib}, seen
 
 

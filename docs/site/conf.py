@@ -87,11 +87,25 @@ CONTENTS = {
                 "spark",
             )
         ),
+        "docs/service",
     ],
     "Data": ["docs/data-model", "docs/facts-table", "docs/fhir", "docs/omop", "docs/mapping-guide"],
     "Answers": ["docs/reports", "docs/cohort", "docs/over-time", "docs/provenance"],
-    "Rules": ["docs/rule-language", "docs/rule-book", "docs/audit", "docs/diff"],
-    "Reference": ["docs/api", "docs/security", "benchmarks/README", "CHANGELOG"],
+    "Rules": [
+        "docs/rule-language",
+        "docs/rule-book",
+        "docs/audit",
+        "docs/diff",
+        "docs/knowledge-out",
+    ],
+    "Reference": [
+        "docs/api",
+        "docs/security",
+        "docs/testing",
+        "docs/licences",
+        "benchmarks/README",
+        "CHANGELOG",
+    ],
 }
 """The contents, in their order; a page of ``docs/`` that is not named stands at the end."""
 
