@@ -44,7 +44,7 @@ MARKS = {
 
 # -- what the pages speak to ---------------------------------------------------------------------
 class Server(BaseHTTPRequestHandler):
-    """A FHIR server that exports the patients of two examples, once it was asked twice."""
+    """A FHIR server that exports the patient of an example, once it was asked twice."""
 
     asked: list[str]
     resources: dict[str, list[dict[str, Any]]]
@@ -80,11 +80,10 @@ class Server(BaseHTTPRequestHandler):
 @contextmanager
 def fhir_server() -> Iterator[dict[str, str]]:
     resources: dict[str, list[dict[str, Any]]] = {}
-    for example in ("fhir-anaemic", "fhir-eligible"):
-        bundle = json.loads((ROOT / "examples" / example / "bundle.json").read_bytes())
-        for entry in bundle["entry"]:
-            resource = entry["resource"]
-            resources.setdefault(resource["resourceType"], []).append(resource)
+    bundle = json.loads((ROOT / "examples" / "fhir-anaemic" / "bundle.json").read_bytes())
+    for entry in bundle["entry"]:
+        resource = entry["resource"]
+        resources.setdefault(resource["resourceType"], []).append(resource)
     handler = type("Handler", (Server,), {"asked": [], "resources": resources})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)

@@ -300,9 +300,10 @@ def test_options_that_name_nothing(query: dict[str, str], where: str, service: S
 
 
 def test_an_option_twice_and_paths_that_are_not_there(service: Service) -> None:
-    twice = service.ask("POST", "/validate?only=treatment&only=eligibility", TURTLE, content_type="text/turtle")  # fmt: skip
-    assert twice.status == 404  # the question mark is part of this path
-    problem(twice, 404)
+    options = [("only", "treatment"), ("only", "eligibility")]
+    twice = service.ask("POST", "/validate", TURTLE, options, content_type="text/turtle")
+    assert problem(twice, 400)["found"] == "given twice"
+    problem(service.ask("GET", "/qzx"), 404)
     problem(service.ask("GET", "/rules/Z99"), 404)
     problem(service.ask("GET", "/rules", query={"trial": "NCT00000000"}), 400)
     problem(service.ask("GET", "/rules", query={"format": "text"}), 400)

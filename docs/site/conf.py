@@ -87,11 +87,25 @@ CONTENTS = {
                 "spark",
             )
         ),
+        "docs/service",
     ],
     "Data": ["docs/data-model", "docs/facts-table", "docs/fhir", "docs/omop", "docs/mapping-guide"],
     "Answers": ["docs/reports", "docs/cohort", "docs/over-time", "docs/provenance"],
-    "Rules": ["docs/rule-language", "docs/rule-book", "docs/audit", "docs/diff"],
-    "Reference": ["docs/api", "docs/security", "benchmarks/README", "CHANGELOG"],
+    "Rules": [
+        "docs/rule-language",
+        "docs/rule-book",
+        "docs/audit",
+        "docs/diff",
+        "docs/knowledge-out",
+    ],
+    "Reference": [
+        "docs/api",
+        "docs/security",
+        "docs/testing",
+        "docs/licences",
+        "benchmarks/README",
+        "CHANGELOG",
+    ],
 }
 """The contents, in their order; a page of ``docs/`` that is not named stands at the end."""
 
@@ -129,6 +143,19 @@ def follow_folders(app: Sphinx, doctree: nodes.document) -> None:
             link.replace_self(link.children)
 
 
+def open_to_keyboards(
+    _app: Sphinx, _page: str, _template: str, context: dict[str, Any], _tree: object
+) -> None:
+    """Say the level of the headings beside the page, and let keys scroll what is too wide for it."""
+    name, level = "furo_navigation_tree", 'role="heading" aria-level="2"'
+    context[name] = context.get(name, "").replace('role="heading"', level)
+    body = context.get("body", "")
+    body = body.replace("<pre>", '<pre tabindex="0">')
+    context["body"] = body.replace(
+        '<div class="table-wrapper', '<div tabindex="0" class="table-wrapper'
+    )
+
+
 def copy_first_page(app: Sphinx, failure: Exception | None) -> None:
     """Let the site begin at ``index.html``."""
     if failure is None and app.builder.name == "html":
@@ -139,5 +166,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Join what is above to Sphinx."""
     app.connect("source-read", add_contents)
     app.connect("doctree-read", follow_folders)
+    app.connect("html-page-context", open_to_keyboards, priority=900)  # after the theme's own
     app.connect("build-finished", copy_first_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sarc_kb import __version__
-from sarc_kb.cli.terminal import Progress, coloured, width
+from sarc_kb.cli.terminal import Progress as Progress
+from sarc_kb.cli.terminal import coloured as coloured
+from sarc_kb.cli.terminal import width as width
 from sarc_kb.errors import Finding, SarcError, UsageError
 from sarc_kb.options import pairs as pairs
 from sarc_kb.reports.formats import MEDIA_TYPES

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from sarc_kb import cli
+from sarc_kb.cli.terminal import width
 from sarc_kb.errors import Finding, UsageError
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _rules(options: argparse.Namespace, kb: KnowledgeBase) -> int:
     if options.account is not None and options.account.endswith(".json"):
         cli.write(account.render_json(found), options.account)
     else:
-        across = cli.width(options.account)
+        across = width(options.account)
         cli.write(account.render_text(found, width=across), options.account)
     return cli.PASS
 

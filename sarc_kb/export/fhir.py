@@ -146,7 +146,8 @@ class Names:
             "name": "".join(w.capitalize() for w in safe_id(str(name)).split("-")),
             "title": self.label(iri),
             "status": "active",
-            "description": "The terms of the set; each stands for all that is below it.",
+            "description": "Each term stands for all that is below it."
+            + (f" Recorded as {self.label(found.kind)}." if found.kind else ""),
             "compose": compose,
         }
 

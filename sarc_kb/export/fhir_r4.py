@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import escape
 
 from sarc_kb.assessment import KnowledgeBaseInfo
-from sarc_kb.export.account import Account, Carriage, account_of, set_by_caller
+from sarc_kb.export.account import Account, Carriage, Carried, account_of, set_by_caller
 from sarc_kb.export.codes import Codebook
 from sarc_kb.export.fhir import (
     JUDGEMENT,
@@ -111,7 +111,7 @@ class _Maker:
         yield from self._node(criterion.root)
         if not self.whole:
             carried = [self.carriages[c] for c in criterion.clauses]
-            if all(c.carried.value == "not" for c in carried):
+            if all(c.carried is Carried.NOT for c in carried):
                 self.carriages[criterion.iri] = Carriage.not_at_all(_ALTERNATIVE)
             else:
                 self.carriages[criterion.iri] = Carriage.of([_TREE, "see its clauses"])
