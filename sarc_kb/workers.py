@@ -96,8 +96,8 @@ class IsolatedWorkers:
     """Processes that each do one task at a time, within limits for each.
 
     A task that breaks a limit, or kills its worker, fails alone; another worker takes its place.
-    Each worker has a pipe of its own. The pools of the standard library and of pebble share one,
-    so that a worker that is killed while it holds the pipe takes the tasks of others with it.
+    Each worker has a pipe of its own. The pools of the standard library and those of others share
+    one, so that a worker that is killed while it holds the pipe takes the tasks of others with it.
 
     Args:
         count: processes.

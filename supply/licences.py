@@ -45,7 +45,6 @@ CLASSIFIERS = {
 
 READ = {
     "jinja2": "BSD-3-Clause",
-    "pebble": "LGPL-3.0-only",
     "py4j": "BSD-3-Clause",
     "pyarrow-hotfix": "Apache-2.0",
     "z3-solver": "MIT",

@@ -112,7 +112,7 @@ def test_the_container_file() -> None:
     assert (ROOT / build[build.index("--file") + 1]).exists()
     assert text.index("USER 65534") < text.index("ENTRYPOINT")
     lock = (ROOT / "requirements-service.lock").read_text("utf-8")
-    assert {"rdflib", "pyshacl", "starlette", "uvicorn", "pebble"} <= set(
+    assert {"rdflib", "pyshacl", "starlette", "uvicorn"} <= set(
         re.findall(r"^([a-z0-9-]+)==", lock, flags=re.MULTILINE)
     )
     core = (ROOT / "requirements.lock").read_text("utf-8")
