@@ -305,24 +305,46 @@ def _without_nul(value: object) -> object:
 
 
 class Spark:
-    """Apache Spark, in this machine unless the session's own settings say otherwise."""
+    """Apache Spark, in this machine unless the session's own settings say otherwise.
+
+    Where a session is running, its cluster is used, in a session beside it: what the caller has set
+    there stays, and it goes on afterwards.
+    """
 
     name = "spark"
 
     def __init__(self, memory: str, scratch: Path, threads: int | None = None) -> None:
         from pyspark.sql import SparkSession
 
+        running = SparkSession.getActiveSession()
+        self._is_guest = running is not None
+        self._session = running.newSession() if running else self._started(memory, scratch, threads)
+        for name, value in self._SETTINGS.items():
+            self._session.conf.set(name, value)
+        self.version = str(self._session.version)
+        self._backend = ibis.pyspark.connect(self._session)
+        self._scratch = scratch
+        self._kept: set[str] = set()
+
+    _SETTINGS: Mapping[str, str] = {
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.shuffle.partitions": "8",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+    }
+    """What holds for one session of a cluster."""
+
+    @staticmethod
+    def _started(memory: str, scratch: Path, threads: int | None) -> Any:
+        from pyspark.sql import SparkSession
+
         megabytes = bounded_memory(memory) >> 20
         settings: Mapping[str, str] = {
             "spark.ui.enabled": "false",
             "spark.ui.showConsoleProgress": "false",
-            "spark.sql.session.timeZone": "UTC",
             "spark.local.dir": str(scratch),
             "spark.driver.memory": f"{megabytes}m",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.driver.host": "127.0.0.1",
-            "spark.sql.shuffle.partitions": "8",
-            "spark.sql.execution.arrow.pyspark.enabled": "true",
             "spark.sql.warehouse.dir": str(scratch / "warehouse"),
         }
         builder = SparkSession.builder.appName("sarc-kb")
@@ -330,11 +352,9 @@ class Spark:
             builder = builder.master(f"local[{threads or os.cpu_count() or 1}]")
         for name, value in settings.items():
             builder = builder.config(name, value)
-        self._session = builder.getOrCreate()
-        self._session.sparkContext.setLogLevel("ERROR")
-        self.version = str(self._session.version)
-        self._backend = ibis.pyspark.connect(self._session)
-        self._scratch = scratch
+        session = builder.getOrCreate()
+        session.sparkContext.setLogLevel("ERROR")
+        return session
 
     def load(self, name: str, table: pa.Table) -> Any:
         # By way of a file: Spark takes no empty table from Python, and types stay what they are.
@@ -351,20 +371,27 @@ class Spark:
 
     def keep(self, name: str, expression: Any) -> Any:
         self._frame(expression).cache().createOrReplaceTempView(name)
+        self._kept.add(name)
         return self._backend.table(name)
 
     def _frame(self, expression: Any) -> Any:
         return self._session.sql(str(ibis.to_sql(expression, dialect="pyspark")))
 
     def drop(self, name: str) -> None:
-        self._session.table(name).unpersist()
+        if name in self._kept:
+            self._session.table(name).unpersist()
+            self._kept.remove(name)
         self._session.catalog.dropTempView(name)
 
     def batches(self, expression: Any) -> Iterator[pa.RecordBatch]:
         yield from self._frame(expression).toArrow().to_batches(_BATCH)
 
     def close(self) -> None:
-        self._session.stop()
+        if not self._is_guest:
+            self._session.stop()
+            return
+        for name in (*self._kept,):
+            self.drop(name)
 
 
 def write_tables(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> None:
