@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -225,3 +228,37 @@ def test_nobody_is_an_error(kb: KnowledgeBase) -> None:
         kb.screen(frame().iloc[:0])
     with pytest.raises(UsageError, match="USE008"):
         kb.screen(frame(), complete=["everything"])
+
+
+INSIDE = """
+import sys
+from pathlib import Path
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
+from sarc_kb import KnowledgeBase
+
+spark = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
+spark.conf.set("spark.sql.session.timeZone", "Asia/Tokyo")
+spark.conf.set("spark.sql.shuffle.partitions", "3")
+spark.range(4).createOrReplaceTempView("facts")
+table = pq.read_table(sys.argv[1])
+kb = KnowledgeBase.load()
+assert kb.screen(table, engine="spark").patients == kb.screen(table).patients
+assert spark.conf.get("spark.sql.session.timeZone") == "Asia/Tokyo"
+assert spark.conf.get("spark.sql.shuffle.partitions") == "3"
+assert spark.sql("select * from facts").count() == 4
+assert [t.name for t in spark.catalog.listTables()] == ["facts"]
+print("as it was")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.java
+def test_a_session_of_spark_goes_on_as_it_was(written: Path) -> None:
+    pytest.importorskip("pyspark", reason="the extra spark is not installed")
+    if shutil.which("java") is None:
+        pytest.skip("no Java on the PATH")
+    ran = subprocess.run(
+        [sys.executable, "-c", INSIDE, str(written)], capture_output=True, text=True, check=False
+    )
+    assert ran.stdout == "as it was\n", ran.stderr[-2000:]
