@@ -135,6 +135,12 @@ def test_a_trial_says_its_own_version(kb: KnowledgeBase) -> None:
     assert str(real.version_iri) == "https://w3id.org/sarc-kb/version/0.1.0/trial/NCT05602415"
 
 
+def test_no_two_tables_have_one_name() -> None:
+    """Findings name a table by the name of its file alone."""
+    names = [p.name for p in (ROOT / "ontology").rglob("*.sssom.tsv")]
+    assert len(names) == len(set(names))
+
+
 # -- alignments ------------------------------------------------------------------------------------
 @pytest.mark.parametrize("path", TABLES, ids=lambda p: p.name)
 def test_alignments_are_read_whole(path: Path, kb: KnowledgeBase) -> None:
