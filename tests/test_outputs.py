@@ -3,11 +3,13 @@ reads. Each says so, with exit code 2, and leaves what was there as it was."""
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -148,3 +150,38 @@ def test_a_closed_pipe_is_quiet(name: str, tiny: KnowledgeBase, tmp_path: Path) 
     # The check of rules tells there what it finds.
     assert told == b"" or (name == "check" and b"ipe" not in told and b"Exception" not in told)
     assert run.wait(60) == COULD_NOT
+
+
+@pytest.mark.threat("G7")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_runs_into_one_place_at_once(name: str, write_to: Command, tmp_path: Path) -> None:
+    """What is there afterwards is the whole output of one of them; one that must give way says so."""
+    alone = tmp_path / "alone" / f"out{SUFFIX.get(name, '')}"
+    alone.parent.mkdir()
+    expected = write_to(name, alone)[0]
+    output = tmp_path / "shared" / alone.name
+    output.parent.mkdir()
+    fork = get_context("fork")
+    start = fork.Barrier(3)
+
+    def run() -> None:
+        start.wait()
+        code, _, err = write_to(name, output)
+        os._exit(code if code == expected or str(output) in err else 99)
+
+    runs = [fork.Process(target=run) for _ in range(3)]
+    for process in runs:
+        process.start()
+    for process in runs:
+        process.join()
+    codes = {process.exitcode for process in runs}
+    assert expected in codes
+    assert codes <= {expected, COULD_NOT}
+    assert [p.name for p in output.parent.iterdir()] == [output.name]
+    assert contents(output) == contents(alone) != {}
+
+
+def contents(place: Path) -> dict[str, bytes]:
+    """Return the files at and below a place."""
+    files = [place] if place.is_file() else [p for p in place.rglob("*") if p.is_file()]
+    return {str(p.relative_to(place)): p.read_bytes() for p in files}
