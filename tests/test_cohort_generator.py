@@ -130,7 +130,7 @@ def test_generated_records_are_records(kb: KnowledgeBase, trial: Trial) -> None:
 def test_every_accepted_unit_is_written(kb: KnowledgeBase, trial: Trial) -> None:
     """Results that a clause limits are written in each unit that their quantity accepts."""
     written: dict[str, set[str]] = {}
-    for record in generate(trial, kb.terms, SEED, 2500):
+    for record in generate(trial, kb.terms, SEED, 4000):
         for fact in record.facts:
             for concept in fact.concepts:
                 if fact.unit is not None and fact.value is not None:
