@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,6 +22,7 @@ from sarc_kb.kb import KnowledgeBase
 from sarc_kb.prepare import Prepared
 from sarc_kb.rules import Trial
 from sarc_kb.treatment import has_begun, last_day, may_have_begun
+from tests.cohort_generator import SEED, generate
 from tests.cohort_tables import Told, Truth, cohort_of, differences, told_of, truth_of
 
 SERVER = os.environ.get("SARC_KB_TEST_POSTGRES")
@@ -92,6 +94,33 @@ def _by_shacl(
         outcomes = outcomes or said
         assert said == outcomes, f"{name} differs on patient {pid}"
     return truth_of(prepared, frame, at_entry, outcomes)
+
+
+def judge(places: range) -> list[Judged]:
+    """Judge some of the generated patients."""
+    own = shared()
+    patients = generate(own.trial, own.kb.terms, SEED, len(places), places.start)
+    return [judge_record(own, pid, record) for pid, record in zip(places, patients, strict=True)]
+
+
+def judged(count: int, workers: int) -> list[Judged]:
+    """Return the first ``count`` generated patients, judged."""
+    shared()
+    size = 100
+    work = [range(k, min(k + size, count)) for k in range(0, count, size)]
+    if workers == 1:
+        found = [one for places in work for one in judge(places)]
+    else:
+        with multiprocessing.get_context("fork").Pool(workers) as pool:
+            found = [one for part in pool.imap(judge, work) for one in part]
+    assert [j.pid for j in found] == list(range(count))
+    return found
+
+
+@cache
+def ten_thousand() -> list[Judged]:
+    """Return the first ten thousand, judged once for all tests of a process."""
+    return judged(10_000, 2)
 
 
 def held_together(

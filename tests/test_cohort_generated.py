@@ -7,7 +7,6 @@ data of every clause of both parts are the same.
 
 from __future__ import annotations
 
-import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -15,34 +14,13 @@ import pytest
 from sarc_kb.cohort.backends import ENGINES
 from tests import plain_oracle
 from tests.cohort_generator import SEED, generate
-from tests.cohort_shacl import SERVER, Judged, held_together, judge_record, shared
+from tests.cohort_shacl import SERVER, held_together, judged, shared, ten_thousand
 from tests.cohort_tables import Told
 
 # What the oracle must say at least on 10,000 patients: passes and fails together, and each alone.
 SPOKEN, EACH = 200, 50
 # A clearance is on record, or can be worked out, in few patients; so is a plain late consent.
 SELDOM = {"I07i": (100, 30), "I09b": (200, 30)}
-
-
-def judge(places: range) -> list[Judged]:
-    """Judge some of the generated patients."""
-    own = shared()
-    patients = generate(own.trial, own.kb.terms, SEED, len(places), places.start)
-    return [judge_record(own, pid, record) for pid, record in zip(places, patients, strict=True)]
-
-
-def judged(count: int, workers: int) -> list[Judged]:
-    """Return the first ``count`` generated patients, judged."""
-    shared()
-    size = 100
-    work = [range(k, min(k + size, count)) for k in range(0, count, size)]
-    if workers == 1:
-        found = [one for places in work for one in judge(places)]
-    else:
-        with multiprocessing.get_context("fork").Pool(workers) as pool:
-            found = [one for part in pool.imap(judge, work) for one in part]
-    assert [j.pid for j in found] == list(range(count))
-    return found
 
 
 def held_by_the_oracle(told: dict[int, dict[str, Told]]) -> plain_oracle.Comparison:
@@ -66,7 +44,7 @@ def test_some_generated_patients(tmp_path: Path) -> None:
 @pytest.mark.xdist_group("ten thousand")
 @pytest.mark.threat("D14")
 def test_ten_thousand_generated_patients(tmp_path: Path) -> None:
-    found = held_by_the_oracle(held_together(judged(10_000, 2), tmp_path))
+    found = held_by_the_oracle(held_together(ten_thousand(), tmp_path))
     few = {}
     for clause in plain_oracle.COVERED:
         spoken, each = SELDOM.get(clause, (SPOKEN, EACH))

@@ -5,25 +5,29 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Mapping
 
 import pytest
 from cohort_generator import (
     SEED,
     STATEMENT,
     Generator,
-    Judged,
     cohort,
     generate,
     sarc,
     tallied,
+    verdict_of,
     with_course,
 )
 
 from sarc_kb.assessment import Outcome, Verdict
 from sarc_kb.kb import KnowledgeBase
 from sarc_kb.rules import Trial
+from tests.cohort_shacl import ten_thousand
+from tests.cohort_tables import Truth
 
 EVERY = set(Outcome)
+WORDS = {o.word: o for o in Outcome}
 
 # Clauses on eligibility that cannot come to some outcome. None: a `latest` is open without a
 # result, a clause on silence without a statement, an attested one without an answer; and each
@@ -77,9 +81,9 @@ def rare(
     }
 
 
-def shares(judged: list[Judged]) -> dict[Verdict, float]:
-    counts = Counter(j.verdict for j in judged)
-    return {verdict: counts[verdict] / len(judged) for verdict in Verdict}
+def shares(verdicts: list[Verdict]) -> dict[Verdict, float]:
+    counts = Counter(verdicts)
+    return {verdict: counts[verdict] / len(verdicts) for verdict in Verdict}
 
 
 def test_a_patient_depends_on_seed_and_number_alone(kb: KnowledgeBase, trial: Trial) -> None:
@@ -156,7 +160,7 @@ def test_a_few_hundred_patients(kb: KnowledgeBase, trial: Trial) -> None:
     found = tallied([j.clauses for j in judged])
     assert set(found) == {c.id for c in trial.clauses.values()}
     assert [name for name, outcomes in found.items() if not decided & set(outcomes)] == []
-    share = shares(judged)
+    share = shares([j.verdict for j in judged])
     assert 0.05 <= share[Verdict.ELIGIBLE] <= 0.3
     assert share[Verdict.INELIGIBLE] > 0.3
     assert share[Verdict.UNDETERMINED] > 0.05
@@ -164,16 +168,24 @@ def test_a_few_hundred_patients(kb: KnowledgeBase, trial: Trial) -> None:
     assert 0.05 <= len(courses) / len(judged) <= 0.3
 
 
+def outcomes(words: Mapping[str, str]) -> dict[str, Outcome]:
+    return {name: WORDS[word] for name, word in words.items()}
+
+
+def of_clauses(truth: Truth) -> dict[str, Outcome]:
+    return outcomes({n.removeprefix("treatment "): told[0] for n, told in truth.clauses.items()})
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("ten thousand")
-def test_every_clause_comes_to_every_outcome(kb: KnowledgeBase, trial: Trial) -> None:
-    judged = cohort(trial, kb.terms, SEED, 10_000)
-    assert len({j.name for j in judged}) == 10_000
+def test_every_clause_comes_to_every_outcome(trial: Trial) -> None:
+    judged = [j.truths[0] for j in ten_thousand()]
+    assert len(judged) == 10_000
     wanted = {c.id: EVERY - CANNOT.get(c.id, set()) for c in trial.clauses.values()}
-    assert rare(tallied([j.clauses for j in judged]), wanted, 100) == {}
+    assert rare(tallied([of_clauses(j) for j in judged]), wanted, 100) == {}
     criteria = {c.id: EVERY for c in trial.criteria}
-    assert rare(tallied([j.criteria for j in judged]), criteria, 100) == {}
-    share = shares(judged)
+    assert rare(tallied([outcomes(j.rules) for j in judged]), criteria, 100) == {}
+    share = shares([verdict_of(outcomes(j.rules)) for j in judged])
     assert share[Verdict.ELIGIBLE] >= 0.05
     assert share[Verdict.INELIGIBLE] >= 0.05
     assert share[Verdict.UNDETERMINED] >= 0.05
@@ -181,14 +193,14 @@ def test_every_clause_comes_to_every_outcome(kb: KnowledgeBase, trial: Trial) ->
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ten thousand")
-def test_every_treatment_rule_comes_to_every_outcome(kb: KnowledgeBase, trial: Trial) -> None:
+def test_every_treatment_rule_comes_to_every_outcome(trial: Trial) -> None:
     part = trial.treatment
     assert part is not None
-    courses = [j for j in cohort(trial, kb.terms, SEED, 10_000) if j.course is not None]
+    courses = [course for j in ten_thousand() for course in j.truths[1:]]
     wanted = {c.id: EVERY - CANNOT_IN_COURSE.get(c.id, set()) for c in part.clauses.values()}
-    assert rare(tallied([j.course for j in courses if j.course]), wanted, 20) == {}
+    assert rare(tallied([of_clauses(j) for j in courses]), wanted, 20) == {}
     told = {r.id: set(TOLD[r.modality]) for r in part.criteria}
-    found = tallied([j.rules for j in courses if j.rules])
+    found = tallied([j.rules for j in courses])
     for name in LATER:
         told[name].add("not yet applicable")
     assert rare(found, told, 20) == {}
