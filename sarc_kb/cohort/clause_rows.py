@@ -271,6 +271,8 @@ def assembled(
         patients: ``pid`` and ``patient`` of all of them.
     """
     numbers = numbers.cast(_NUMBERS).combine_chunks()
+    # The order of a dictionary is in the bytes of a file; a database has none of its own.
+    patients = patients.sort_by("pid")
     pid, at, outcome, basis, missing = (_whole(column) for column in numbers.columns)
     reason = pc.if_else(pc.equal(outcome, FAIL), at, pa.scalar(None, pa.int32()))
     columns: Mapping[str, pa.Array] = {
