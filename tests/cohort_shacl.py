@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -111,8 +112,9 @@ def judged(count: int, workers: int) -> list[Judged]:
     if workers == 1:
         found = [one for places in work for one in judge(places)]
     else:
-        with multiprocessing.get_context("fork").Pool(workers) as pool:
-            found = [one for part in pool.imap(judge, work) for one in part]
+        # Unlike a Pool it does not wait for ever for a worker that died.
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
+            found = [one for part in pool.map(judge, work) for one in part]
     assert [j.pid for j in found] == list(range(count))
     return found
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -41,6 +43,7 @@ from tests.soak.engines import (
 from tests.soak.shrink import fewest, shrunk
 
 SOME = 3
+ROOT = Path(__file__).resolve().parent.parent
 STORY = Path(__file__).resolve().parent.parent / "examples" / "anaemic" / "patient.ttl"
 """Her haemoglobin is 8.6 g/dL, as its README tells."""
 HAEMOGLOBIN = {str(SARC.Haemoglobin), "http://loinc.org/718-7"}
@@ -278,12 +281,29 @@ def test_a_wrong_engine_is_told_and_kept(
     assert noted["facts"] == len(story.facts) > 20
 
 
-def test_workers_say_the_same(
-    run: Callable[..., Told], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(differential, "CHUNK", 2)
-    assert run("--patients", "4", "--workers", "2")[0] == 0
-    together = differential._kept(tmp_path)
+TOGETHER = """
+import sys
+from tests.soak import differential
+from tests.soak.__main__ import main
+differential.CHUNK = 2
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_workers_say_the_same(tmp_path: Path) -> None:
+    """In a process of its own: workers are forked, and this one may have threads of libraries."""
+    command = ["--engine", FACTS, "--engine", BY_HAND, "--folder", str(tmp_path)]
+    command += ["--patients", "4", "--workers", "2"]
+    ran = subprocess.run(
+        [sys.executable, "-c", TOGETHER, *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
     own = shared()
     engines = {name: engines_of(own)[name] for name in (FACTS, BY_HAND)}
-    assert together == {n: differential.judge(own, engines, SEED, n, 2) for n in (0, 2)}
+    expected = {n: differential.judge(own, engines, SEED, n, 2) for n in (0, 2)}
+    assert differential._kept(tmp_path) == expected

@@ -7,9 +7,10 @@ of a seed is always the same.
 from __future__ import annotations
 
 import json
-import multiprocessing
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from sarc_kb.facts import PatientRecord
 from sarc_kb.sources.rdf import read_rdf
 from sarc_kb.sources.rdf_writer import write_patient
 from sarc_kb.whole_file import whole_file
+from sarc_kb.workers import IsolatedWorkers
 from tests.cohort_generator import generate
 from tests.cohort_shacl import Shared, shared
 from tests.soak.engines import Difference, Engine, compared, engines_of
@@ -74,8 +76,13 @@ def _each(tasks: Sequence[tuple[int, int, int]], workers: int) -> Iterator[Judge
     if workers == 1 or len(tasks) < 2:
         yield from map(_work, tasks)
         return
-    with multiprocessing.get_context("fork").Pool(workers) as pool:
-        yield from pool.imap_unordered(_work, tasks)
+    # Each worker has a pipe of its own: one that dies ends the run, and never leaves it waiting.
+    pool = IsolatedWorkers(workers, seconds=math.inf, memory=None)
+    try:
+        for judged in as_completed([pool.submit(_work, task) for task in tasks]):
+            yield judged.result()
+    finally:
+        pool.close()
 
 
 # -- the folder ------------------------------------------------------------------------------------
