@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import cohort, fhir, growth, patient, service, startup
+from benchmarks import cohort, fhir, growth, memory, patient, service, startup
 from benchmarks.common import machine
 
 ALL = {
@@ -13,6 +13,7 @@ ALL = {
     "growth": growth.main,
     "fhir": fhir.main,
     "cohort": cohort.main,
+    "memory": memory.main,
     "service": service.main,
 }
 

@@ -39,6 +39,20 @@ def milliseconds(work: Callable[[], object], *, repeat: int = 7, warm: bool = Tr
     return statistics.median(times) * 1000
 
 
+def megabytes(pid: int) -> tuple[float, float]:
+    """Return the memory of a process, and that of all below it: PSS, so that what they share is
+    counted once in the sum. Nothing of one that is gone."""
+    folder = Path("/proc") / str(pid)
+    try:
+        told = (folder / "smaps_rollup").read_text("ascii")
+        threads = [task / "children" for task in (folder / "task").iterdir()]
+        below = {int(child) for thread in threads for child in thread.read_text("ascii").split()}
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0, 0.0
+    own = [int(line.split()[1]) for line in told.splitlines() if line.startswith("Pss:")]
+    return sum(own) * 1024 / 1e6, sum(sum(megabytes(child)) for child in below)
+
+
 def table(title: str, head: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     """Print a Markdown table; numbers to three digits."""
 

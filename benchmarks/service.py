@@ -15,9 +15,8 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
-from pathlib import Path
 
-from benchmarks.common import ELIGIBLE, table
+from benchmarks.common import ELIGIBLE, megabytes, table
 
 EXAMPLES = ELIGIBLE.parent.parent
 RECORDS = (
@@ -65,9 +64,9 @@ def main() -> None:
                 time.sleep(max(0.0, first + number / rate - time.monotonic()))
                 pool.submit(once, number)
                 if number % every == 0:
-                    memory.append(megabytes(process.pid))
+                    memory.append(sum(megabytes(process.pid)))
         took = time.monotonic() - first
-        memory.append(megabytes(process.pid))
+        memory.append(sum(megabytes(process.pid)))
         process.send_signal(signal.SIGTERM)
         code = process.wait()
     sent = int(rate * seconds)
@@ -99,15 +98,3 @@ def ask(port: int, body: bytes, media: str) -> tuple[int, bytes]:
         return answer.status, answer.read()
     finally:
         line.close()
-
-
-def megabytes(pid: int) -> float:
-    """Return the memory of a process and all below it; what they share is counted once."""
-    folder = Path("/proc") / str(pid)
-    try:
-        told = (folder / "smaps_rollup").read_text("ascii")
-        below = (folder / "task" / str(pid) / "children").read_text("ascii").split()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0  # gone meanwhile
-    own = next(int(line.split()[1]) for line in told.splitlines() if line.startswith("Pss:"))
-    return own / 1000 + sum(megabytes(int(child)) for child in below)

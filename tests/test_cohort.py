@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -221,6 +222,12 @@ def test_two_trials_in_one_pass(tmp_path: Path) -> None:
     assert {len(parts) for (_, name), parts in truths.items() if name == "TINY"} == {1}
 
 
+def kept_by(backend: Any) -> list[str]:
+    """Return the names of the tables that DuckDB holds."""
+    rows = backend._connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+    return sorted(name for (name,) in rows)
+
+
 @pytest.mark.threat("C6")
 def test_patients_in_parts_are_the_same_patients(
     kb: KnowledgeBase, trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -232,8 +239,11 @@ def test_patients_in_parts_are_the_same_patients(
     backend, cohort = cohort_of(plan, rows, tmp_path)
     try:
         whole = cohort.clause_rows().to_pylist()
+        before = kept_by(backend)
         parts = [part.to_pylist() for part in cohort.clause_parts()]
+        after = kept_by(backend)
     finally:
         backend.close()
+    assert after == before, "tables of a part stay in the database"
     assert len(parts) == -(-len(rows) // 7)
     assert [row for part in parts for row in part] == whole

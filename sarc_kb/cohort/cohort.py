@@ -33,7 +33,7 @@ from sarc_kb.cohort.tables import (
     variants_table,
 )
 
-AT_ONCE = 50_000
+AT_ONCE = 5_000
 """Patients whose rows of clauses are made at once."""
 
 

@@ -229,9 +229,9 @@ class FhirDataSet:
 
     # -- patients --------------------------------------------------------------------------------
 
-    def patients(self) -> list[str]:
-        """Return the names of the patients, as their records will have them."""
-        return [name for _, name in self._people()]
+    def patients(self) -> Iterator[str]:
+        """Yield the names of the patients, as their records will have them."""
+        return (name for _, name in self._people())
 
     def records(self) -> Iterator[PatientRecord]:
         """Yield one record a patient, in the order of their names."""

@@ -64,21 +64,24 @@ def _records(
     problems: list[Finding],
     persons: Sequence[str] | None,
 ) -> Iterator[PatientRecord]:
+    # Of persons that somebody named: a set of all would grow with them.
+    wanted, found = frozenset(persons or ()), set()
     strangers: list[str] = []
-    found = set()
+    strange = 0
     for person, group in groupby(stream(cdm, persons), key=lambda row: row.person):
         rows = list(group)
         if not person:
             problems.append(finding("DATA211", cdm.origin, f"{len(rows)} rows without a person"))
         elif all(row.table != "person" for row in rows):
-            strangers.append(person)
+            strange += 1
+            strangers += [person] if strange <= 3 else []
         else:
-            found.add(person)
+            found |= wanted & {person}
             yield _one(person, rows, terms, vocabulary, cdm.origin)
-    if strangers:
-        shown = ", ".join(strangers[:3]) + (", …" if len(strangers) > 3 else "")
+    if strange:
+        shown = ", ".join(strangers) + (", …" if strange > 3 else "")
         problems.append(
-            finding("DATA212", cdm.origin, f"{len(strangers)} not in the table person ({shown})")
+            finding("DATA212", cdm.origin, f"{strange} not in the table person ({shown})")
         )
     for person in persons or ():
         if person not in found:
