@@ -65,7 +65,8 @@ def _records(
     persons: Sequence[str] | None,
 ) -> Iterator[PatientRecord]:
     # Of persons that somebody named: a set of all would grow with them.
-    wanted, found = frozenset(persons or ()), set()
+    wanted = frozenset(persons or ())
+    found: set[str] = set()
     strangers: list[str] = []
     strange = 0
     for person, group in groupby(stream(cdm, persons), key=lambda row: row.person):
