@@ -1,0 +1,169 @@
+"""Limits for what is asked of one patient or of one file, on bombs that are none of ours: a query
+that the processor really multiplies, and files that the parser really reads.
+
+That patients beyond a limit are errors and all others judged is held on planted faults elsewhere
+(`test_bad_input`, `test_screen`, `test_workers`); here nothing is planted but the input.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from queue import Empty, Queue
+
+import pytest
+from tiny_trial import build_tiny
+
+from sarc_kb import cli
+from sarc_kb.errors import RuleBaseError
+from sarc_kb.kb import KnowledgeBase, content_sha256
+from sarc_kb.rule_check import STAMP, ensure_checked
+from sarc_kb.workers import memory_is_limited
+
+HEAD = """@prefix sarc: <https://w3id.org/sarc-kb/ontology#> .
+@prefix trial: <https://w3id.org/sarc-kb/trial/TINY/> .
+@prefix xsd: <http://www.w3.org/2001/XMLSchema#> .
+"""
+ELIGIBLE = """
+<urn:{name}> a sarc:Patient ; sarc:entryDate "2024-03-01"^^xsd:date ; sarc:fact
+    [ a sarc:Attestation ; sarc:concept trial:question-willing ; sarc:valueConcept sarc:Yes ;
+        sarc:date "2024-02-28"^^xsd:date ; sarc:performer "nurse" ] ,
+    [ a sarc:CompletenessStatement ; sarc:concept sarc:ProcedureHistory ;
+        sarc:end "2024-03-01"^^xsd:date ] ,
+    {results} .
+"""
+COULD_NOT = 2
+
+
+def patient(name: str, results: int) -> str:
+    """Return a patient who passes every rule of the tiny trial, with so many results of one day."""
+    facts = ", ".join(
+        f'[ sarc:concept sarc:Haemoglobin ; sarc:value {9 + n / 10:.1f} ; sarc:unit "g/dL" ; '
+        f'sarc:date "2024-02-21"^^xsd:date ; sarc:source "o{n}" ]'
+        for n in range(results)
+    )
+    return ELIGIBLE.format(name=name, results=facts)
+
+
+def validate(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict, float]:
+    """Return the exit code and the report of a run, and how long it took."""
+    started = time.monotonic()
+    code = cli.main(["validate", "--format", "json", *map(str, arguments)])
+    return code, json.loads(capsys.readouterr().out), time.monotonic() - started
+
+
+# -- a query that multiplies everything with everything --------------------------------------------
+LOOSE = "?a sarc:lo ?p . ?b sarc:lo ?q . ?c sarc:lo ?r . ?d sarc:lo ?s ."
+PRODUCT = (
+    f"SELECT DISTINCT $this WHERE {{ $this sarc:fact ?f . {LOOSE} }} ORDER BY ?a OFFSET 99999999"
+)
+"""It selects nobody, after it has found, and kept, every way to choose four values."""
+BEFORE = "SELECT DISTINCT $this WHERE { $this sarc:denied $notDenied }"
+
+
+@pytest.fixture(scope="module")
+def multiplying(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rule base with that query in a component. Its author wrote the stamp too, which says that
+    this content was checked."""
+    root = build_tiny(tmp_path_factory.mktemp("multiplying"))
+    component = root / "shapes" / "components" / "refuted.ttl"
+    text = component.read_text("utf-8")
+    assert text.count(BEFORE) == 1
+    component.write_text(text.replace(BEFORE, PRODUCT), encoding="utf-8")
+    (root / STAMP).write_text(content_sha256(root), encoding="ascii")
+    return root
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two patients with one result, and between them one with 64: sixteen million products."""
+    path = tmp_path_factory.mktemp("three") / "three.ttl"
+    path.write_text(HEAD + patient("1-few", 1) + patient("2-many", 64) + patient("3-few", 1))
+    return path
+
+
+def judged(report: dict) -> list[tuple[str, str, str | None]]:
+    return [
+        (a["patient"], a["verdict"], a["error"] and a["error"]["code"])
+        for a in report["assessments"]
+    ]
+
+
+@pytest.mark.threat("B4")
+@pytest.mark.parametrize(
+    ("limit", "code", "told"),
+    [
+        (("--time-limit", "2"), "ENGINE008", "longer than 2 s"),
+        pytest.param(
+            ("--memory-limit", "64MB"),
+            "ENGINE009",
+            "more memory than 64 MB",
+            marks=pytest.mark.skipif(not memory_is_limited(), reason="no limit of memory here"),
+        ),
+    ],
+)
+def test_a_query_that_multiplies_costs_the_patient_on_whom_it_does(
+    limit: tuple[str, str],
+    code: str,
+    told: str,
+    multiplying: Path,
+    three: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    exit_code, report, seconds = validate(capsys, "--rules", multiplying, three, *limit)
+    assert judged(report) == [
+        ("urn:1-few", "eligible", None),
+        ("urn:2-many", "error", code),
+        ("urn:3-few", "eligible", None),
+    ]
+    error = report["assessments"][1]["error"]
+    assert told in error["found"]
+    assert limit[0] in error["fix"]
+    assert str(three) in error["where"]
+    assert exit_code == COULD_NOT
+    assert seconds < 60  # on a machine that does much else; without a limit it takes hours
+
+
+@pytest.mark.threat("B4")
+def test_without_a_limit_it_runs_on(multiplying: Path, three: Path) -> None:
+    """The proof that the limit above is what ends it: the first patient is told, the next is not."""
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "sarc_kb.cli", "validate", "--format", "jsonl"),
+            *("--rules", str(multiplying), str(three)),
+        ],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    lines: Queue[bytes] = Queue()
+    assert process.stdout is not None
+    threading.Thread(target=lambda out: [lines.put(n) for n in out], args=(process.stdout,)).start()
+    try:
+        assert json.loads(lines.get(timeout=60))["assessments"][0]["patient"] == "urn:1-few"
+        with pytest.raises(Empty):
+            lines.get(timeout=5)
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.threat("B4")
+def test_such_a_query_is_refused_with_its_place(multiplying: Path) -> None:
+    """Where nobody wrote the stamp, no patient is judged by it."""
+    kb = KnowledgeBase.load(multiplying)
+    kb.info = replace(kb.info, sha256="of other content")
+    with pytest.raises(RuleBaseError) as caught:
+        ensure_checked(kb, "TINY")
+    (told,) = caught.value.findings
+    lines = (multiplying / "shapes/components/refuted.ttl").read_text("utf-8").splitlines()
+    line = 1 + next(n for n, text in enumerate(lines) if PRODUCT in text)
+    assert told.code == "RULE027"
+    assert told.where == f"refuted.ttl:{line} sarc:NotDeniedConstraintComponent"
+    assert "?a, ?b, ?c, ?d" in told.found
