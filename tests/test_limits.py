@@ -167,3 +167,68 @@ def test_such_a_query_is_refused_with_its_place(multiplying: Path) -> None:
     assert told.code == "RULE027"
     assert told.where == f"refuted.ttl:{line} sarc:NotDeniedConstraintComponent"
     assert "?a, ?b, ?c, ?d" in told.found
+
+
+# -- files that take long to read ------------------------------------------------------------------
+RESULTS = 60_000
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Between the files of two patients, one with all the results, as a graph and as a Bundle."""
+    into = tmp_path_factory.mktemp("files")
+    (into / "a.ttl").write_text(HEAD + patient("a", 1))
+    (into / "b-many.ttl").write_text(HEAD + patient("b", RESULTS))
+    result = {
+        "resource": {
+            "resourceType": "Observation",
+            "status": "final",
+            "code": {"coding": [{"system": "http://loinc.org", "code": "718-7"}]},
+            "subject": {"reference": "Patient/c"},
+            "effectiveDateTime": "2024-02-21",
+            "valueQuantity": {"value": 9.4, "unit": "g/dL"},
+        }
+    }
+    bundle = {"resourceType": "Bundle", "type": "collection", "entry": [result] * RESULTS}
+    (into / "c-many.json").write_text(json.dumps(bundle))
+    (into / "d.ttl").write_text(HEAD + patient("d", 1))
+    return into
+
+
+@pytest.mark.threat("B5")
+@pytest.mark.parametrize(
+    ("limit", "code", "told"),
+    [
+        (("--time-limit", "2"), "ENGINE008", "longer than 2 s"),
+        pytest.param(
+            ("--memory-limit", "64MB"),
+            "ENGINE009",
+            "more memory than 64 MB",
+            marks=pytest.mark.skipif(not memory_is_limited(), reason="no limit of memory here"),
+        ),
+    ],
+)
+def test_a_file_beyond_a_limit_is_told_and_the_others_are_judged(
+    limit: tuple[str, str],
+    code: str,
+    told: str,
+    tiny: Path,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    exit_code, report, seconds = validate(capsys, "--rules", tiny, folder, *limit)
+    assert judged(report) == [("urn:a", "eligible", None), ("urn:d", "eligible", None)]
+    findings = [f for f in report["run_findings"] if f["severity"] == "error"]
+    assert [(f["code"], f["where"]) for f in findings] == [
+        (code, str(folder / name)) for name in ("b-many.ttl", "c-many.json")
+    ]
+    for finding in findings:
+        assert told in finding["found"]
+        assert limit[0] in finding["fix"]
+    assert exit_code == COULD_NOT
+    assert seconds < 60  # on a machine that does much else

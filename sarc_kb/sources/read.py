@@ -12,8 +12,9 @@ import os
 import sqlite3
 import sys
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -44,8 +45,14 @@ class ReadingTerms:
     fhir: FhirTerms
 
 
+Found = tuple[list[PatientRecord], list[Finding]]
+"""The patients of one input, and what belongs to none of them."""
+
+
 def read_sources(
-    sources: Iterable[Path | ArrowTable], terms: ReadingTerms
+    sources: Iterable[Path | ArrowTable],
+    terms: ReadingTerms,
+    read_one: Callable[[Path | bytes, str], Found] | None = None,
 ) -> tuple[Patients, list[Finding]]:
     """Return the patients of all sources in a fixed order, files before tables, and what could not
     be read.
@@ -53,9 +60,12 @@ def read_sources(
     All NDJSON files of one folder that are given, in whatever order, are one data set: their
     resources belong to patients by reference. Any other file stands for itself.
 
+    ``read_one`` stands for `read_whole`, such as one that does it in another process.
+
     Raises:
         UsageError: a facts table is given, and the extra ``cohort`` is not installed.
     """
+    read_one = read_one or partial(read_whole, terms=terms)
     patients = Patients()
     problems: list[Finding] = []
     files: list[tuple[Path, str]] = []
@@ -81,13 +91,16 @@ def read_sources(
             if _ending(path) == FACTS_ENDING:
                 _read_table(FactsTable(path, origin), patients, problems)
                 continue
+            given: Path | bytes | None = path
             if str(path) == STANDARD_INPUT:
-                found = _read_standard_input(terms, patients, problems)
-            else:
-                found = read_file(path, origin, terms, problems)
+                given = _standard_input(terms.fhir, patients, problems)
+            if given is None:
+                continue
+            found, told = read_one(given, origin)
         except InputError as error:
             problems.extend(error.findings)
             continue
+        problems += told
         if not found:
             problems.append(_nobody(origin))
         patients.add(found)
@@ -257,14 +270,19 @@ def _ending(path: Path) -> str:
     return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
 
 
-def read_file(
-    path: Path, origin: str, terms: ReadingTerms, problems: list[Finding] | None = None
-) -> list[PatientRecord]:
-    """Return the patients of one file; ``problems`` receives what belongs to none of them.
+def read_whole(source: Path | bytes, origin: str, terms: ReadingTerms) -> Found:
+    """Return what one file holds, or what came by standard input, read whole into memory.
 
     Raises:
         InputError: it cannot be read at all.
     """
+    data, ending = (source, "") if isinstance(source, bytes) else _contents(source, origin)
+    problems: list[Finding] = []
+    return _read_data(data, origin, ending, terms, problems), problems
+
+
+def _contents(path: Path, origin: str) -> tuple[bytes, str]:
+    """Return the bytes of a file, unpacked, and the ending that tells what they are."""
     try:
         with path.open("rb") as handle:
             # At most one byte too many: what is no plain file may never end. Unpacked only as far
@@ -279,22 +297,21 @@ def read_file(
         ) from None
     except OSError as error:
         raise InputError(_closed(error, origin)) from None
-    return _read_data(data, origin, _ending(path), terms, problems)
+    return data, _ending(path)
 
 
-def _read_standard_input(
-    terms: ReadingTerms, patients: Patients, problems: list[Finding]
-) -> list[PatientRecord]:
-    """Return the patients of standard input; NDJSON of any length becomes a data set instead."""
+def _standard_input(terms: FhirTerms, patients: Patients, problems: list[Finding]) -> bytes | None:
+    """Return what came by standard input; None where it is NDJSON that is too long to be read
+    whole, which becomes a data set of ``patients`` instead."""
     stream = sys.stdin.buffer if sys.stdin is not None else io.BytesIO()
     origin = "standard input"
     data = stream.read(MAX_BYTES + 1)
     if len(data) <= MAX_BYTES or not has_lines(data):
-        return _read_data(data, origin, "", terms, problems)
-    dataset = FhirDataSet(terms.fhir, origin)
+        return data
+    dataset = FhirDataSet(terms, origin)
     dataset.add(_Joined(data, stream), origin, "")
     _keep(dataset, patients, problems)
-    return []
+    return None
 
 
 class _Joined:
@@ -311,7 +328,7 @@ class _Joined:
 
 
 def _read_data(
-    data: bytes, origin: str, ending: str, terms: ReadingTerms, problems: list[Finding] | None
+    data: bytes, origin: str, ending: str, terms: ReadingTerms, problems: list[Finding]
 ) -> list[PatientRecord]:
     if len(data) > MAX_BYTES:
         raise InputError(
