@@ -77,6 +77,7 @@ def _assess(record: PatientRecord) -> Assessment:
     assert _given is not None
     kb, trial, engine, how = _given
     assessment = kb.assess_record(record, trial, engine, **how.arguments())
-    if assessment.error is not None and assessment.error.code == OutOfMemory.code:
+    error = assessment.error
+    if error is not None and error.code == OutOfMemory.code and error not in record.findings:
         raise MemoryError  # told by whoever holds the limit, with its size and its option
     return assessment

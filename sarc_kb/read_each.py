@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from sarc_kb.errors import Finding, InputError
+from sarc_kb.errors import Finding
 from sarc_kb.kb import KnowledgeBase
 from sarc_kb.rules import Trial
+from sarc_kb.sources.apart import Run, T
 from sarc_kb.sources.patients import Patients
-from sarc_kb.sources.read import Found, ReadingTerms, read_sources, read_whole
-from sarc_kb.workers import IsolatedWorkers, WorkerFailed
+from sarc_kb.sources.read import ReadingTerms, read_sources
+from sarc_kb.workers import IsolatedWorkers
 
 
 def read_each(
@@ -23,38 +25,29 @@ def read_each(
 ) -> tuple[Patients, list[Finding]]:
     """Return the patients of all ``files``, and what could not be read, as `read_sources` does.
 
-    Where ``seconds`` or ``memory`` (bytes) limit what reading one file may take, that is done in a
-    process of its own; a file that breaks a limit is one that cannot be read. What is never held
-    whole in memory (NDJSON, facts tables) is no such file.
+    Where ``seconds`` or ``memory`` (bytes) limit what reading one file, or one patient of NDJSON,
+    may take, that is done in a process of its own. Facts tables are read as they are without.
     """
     terms = kb.reading_terms(*trials)
     if math.isinf(seconds) and memory is None:
         return read_sources(files, terms)
-    workers = IsolatedWorkers(
-        1, seconds=seconds, memory=memory, initializer=_start, initargs=(kb, trials)
-    )
 
-    def read_one(source: Path | bytes, origin: str) -> Found:
+    @contextmanager
+    def apart() -> Iterator[Run]:
+        workers = IsolatedWorkers(
+            1, seconds=seconds, memory=memory, initializer=_start, initargs=(kb, trials)
+        )
+
+        def run(function: Callable[..., T], *args: object) -> T:
+            found: T = workers.submit(_read, function, *args).result()
+            return found
+
         try:
-            return workers.submit(_read, source, origin).result()
-        except WorkerFailed as failure:
-            raise InputError(_beyond(failure.finding(origin))) from None
+            yield run
+        finally:
+            workers.close()
 
-    try:
-        return read_sources(files, terms, read_one)
-    finally:
-        workers.close()
-
-
-def _beyond(told: Finding) -> Finding:
-    return Finding(
-        told.code,
-        told.severity,
-        told.where,
-        f"while it was read, {told.found}",
-        told.why,
-        f"{told.fix}; or split the file by patient",
-    )
+    return read_sources(files, terms, apart)
 
 
 _terms: ReadingTerms | None = None
@@ -65,6 +58,5 @@ def _start(kb: KnowledgeBase, trials: tuple[Trial, ...]) -> None:
     _terms = kb.reading_terms(*trials)
 
 
-def _read(source: Path | bytes, origin: str) -> Found:
-    assert _terms is not None
-    return read_whole(source, origin, _terms)
+def _read(function: Callable[..., T], *args: object) -> T:
+    return function(*args, _terms)

@@ -7,6 +7,7 @@ That patients beyond a limit are errors and all others judged is held on planted
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -171,6 +172,13 @@ def test_such_a_query_is_refused_with_its_place(multiplying: Path) -> None:
 
 # -- files that take long to read ------------------------------------------------------------------
 RESULTS = 60_000
+RESULT = {
+    "resourceType": "Observation",
+    "status": "final",
+    "code": {"coding": [{"system": "http://loinc.org", "code": "718-7"}]},
+    "effectiveDateTime": "2024-02-21",
+    "valueQuantity": {"value": 9.4, "unit": "g/dL"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -184,17 +192,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     into = tmp_path_factory.mktemp("files")
     (into / "a.ttl").write_text(HEAD + patient("a", 1))
     (into / "b-many.ttl").write_text(HEAD + patient("b", RESULTS))
-    result = {
-        "resource": {
-            "resourceType": "Observation",
-            "status": "final",
-            "code": {"coding": [{"system": "http://loinc.org", "code": "718-7"}]},
-            "subject": {"reference": "Patient/c"},
-            "effectiveDateTime": "2024-02-21",
-            "valueQuantity": {"value": 9.4, "unit": "g/dL"},
-        }
+    observation = RESULT | {"subject": {"reference": "Patient/c"}}
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "collection",
+        "entry": [{"resource": observation}] * RESULTS,
     }
-    bundle = {"resourceType": "Bundle", "type": "collection", "entry": [result] * RESULTS}
     (into / "c-many.json").write_text(json.dumps(bundle))
     (into / "d.ttl").write_text(HEAD + patient("d", 1))
     return into
@@ -232,3 +235,46 @@ def test_a_file_beyond_a_limit_is_told_and_the_others_are_judged(
         assert limit[0] in finding["fix"]
     assert exit_code == COULD_NOT
     assert seconds < 60  # on a machine that does much else
+
+
+@pytest.mark.threat("B5")
+@pytest.mark.skipif(not memory_is_limited(), reason="no limit of memory here")
+def test_a_screening_reads_within_the_limits_that_are_given(
+    tiny: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("duckdb", reason="the extra cohort")
+    out = tmp_path / "out"
+    limit = ("--memory-limit", "64MB", "--workers", "1", "--format", "csv")
+    given = ("--rules", tiny, folder, "--output", out, *limit)
+    assert cli.main(["screen", *map(str, given)]) == COULD_NOT
+    with (out / "patients.csv").open(newline="") as rows:
+        verdicts = [(row["patient"], row["verdict"]) for row in csv.DictReader(rows)]
+    assert verdicts == [("urn:a", "eligible"), ("urn:d", "eligible")]
+    told = capsys.readouterr().err
+    for name in ("b-many.ttl", "c-many.json"):
+        assert f"ENGINE009 {folder / name}" in told
+
+
+@pytest.mark.threat("B5")
+@pytest.mark.skipif(not memory_is_limited(), reason="no limit of memory here")
+def test_of_lines_a_patient_is_read_within_the_limit(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """NDJSON is never held as a whole; what is held of it is one patient."""
+    path = tmp_path / "Observation.ndjson"
+    with path.open("w") as lines:
+        for whose in ["few", *["many"] * 20_000, "other"]:
+            subject = {"subject": {"reference": f"Patient/{whose}"}}
+            lines.write(json.dumps(RESULT | subject) + "\n")
+    limit = ("--entry-date", "2024-03-01", "--memory-limit", "64MB")
+    exit_code, report, _ = validate(capsys, "--rules", tiny, path, *limit)
+    assert judged(report) == [
+        ("few", "undetermined", None),
+        ("many", "error", "ENGINE009"),
+        ("other", "undetermined", None),
+    ]
+    error = report["assessments"][1]["error"]
+    assert error["where"] == "Patient/many"
+    assert error["found"] == "while it was read, it needed more memory than 64 MB"
+    assert "--memory-limit" in error["fix"]
+    assert exit_code == COULD_NOT

@@ -12,23 +12,26 @@ import os
 import sqlite3
 import sys
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import IO
 
 from sarc_kb.errors import Finding, InputError
 from sarc_kb.facts import PatientRecord
+from sarc_kb.sources.apart import Apart, Run, T, not_read
 from sarc_kb.sources.facts_findings import finding as facts_finding
 from sarc_kb.sources.facts_frame import ArrowTable, read_frame
 from sarc_kb.sources.facts_table import FactsTable, holds_facts
 from sarc_kb.sources.fhir import FhirDataSet, FhirTerms, read_fhir
+from sarc_kb.sources.fhir_dataset import Gathered, read_patient
 from sarc_kb.sources.fhir_json import has_lines
 from sarc_kb.sources.fhir_resources.findings import finding
 from sarc_kb.sources.limits import MAX_BYTES
 from sarc_kb.sources.patients import Patients
 from sarc_kb.sources.rdf import FORMATS, read_rdf
+from sarc_kb.workers import WorkerFailed
 
 FHIR_ENDINGS = (".json", ".ndjson")
 STANDARD_INPUT = "-"
@@ -50,9 +53,7 @@ Found = tuple[list[PatientRecord], list[Finding]]
 
 
 def read_sources(
-    sources: Iterable[Path | ArrowTable],
-    terms: ReadingTerms,
-    read_one: Callable[[Path | bytes, str], Found] | None = None,
+    sources: Iterable[Path | ArrowTable], terms: ReadingTerms, apart: Apart | None = None
 ) -> tuple[Patients, list[Finding]]:
     """Return the patients of all sources in a fixed order, files before tables, and what could not
     be read.
@@ -60,12 +61,12 @@ def read_sources(
     All NDJSON files of one folder that are given, in whatever order, are one data set: their
     resources belong to patients by reference. Any other file stands for itself.
 
-    ``read_one`` stands for `read_whole`, such as one that does it in another process.
+    ``apart``: where what takes time and memory is done, one file that is read whole or one patient
+    of NDJSON at a time. A file that fails there is one that cannot be read, a patient has an error.
 
     Raises:
         UsageError: a facts table is given, and the extra ``cohort`` is not installed.
     """
-    read_one = read_one or partial(read_whole, terms=terms)
     patients = Patients()
     problems: list[Finding] = []
     files: list[tuple[Path, str]] = []
@@ -78,32 +79,7 @@ def read_sources(
             files += files_of(source, problems)
         except OSError as error:
             problems.append(_closed(error, str(source)))
-    exports: dict[Path, list[tuple[Path, str]]] = {}
-    for path, origin in files:
-        if _ending(path) == ".ndjson":
-            exports.setdefault(path.parent, []).append((path, origin))
-    for path, origin in files:
-        try:
-            if _ending(path) == ".ndjson":
-                if export := exports.pop(path.parent, None):
-                    _read_export(export, terms.fhir, patients, problems)
-                continue
-            if _ending(path) == FACTS_ENDING:
-                _read_table(FactsTable(path, origin), patients, problems)
-                continue
-            given: Path | bytes | None = path
-            if str(path) == STANDARD_INPUT:
-                given = _standard_input(terms.fhir, patients, problems)
-            if given is None:
-                continue
-            found, told = read_one(given, origin)
-        except InputError as error:
-            problems.extend(error.findings)
-            continue
-        problems += told
-        if not found:
-            problems.append(_nobody(origin))
-        patients.add(found)
+    _read_files(files, terms, apart or _here(terms), patients, problems)
     for number, table in enumerate(tables, 1):
         origin = "table in memory" if len(tables) == 1 else f"table {number} in memory"
         try:
@@ -115,6 +91,57 @@ def read_sources(
             problems.append(_nobody(origin))
         patients.add(found)
     return patients, problems
+
+
+def _here(terms: ReadingTerms) -> Apart:
+    def run(function: Callable[..., T], *args: object) -> T:
+        return function(*args, terms)
+
+    return lambda: nullcontext(run)
+
+
+def _read_files(
+    files: list[tuple[Path, str]],
+    terms: ReadingTerms,
+    apart: Apart,
+    patients: Patients,
+    problems: list[Finding],
+) -> None:
+    if not files:
+        return
+    exports: dict[Path, list[tuple[Path, str]]] = {}
+    for path, origin in files:
+        if _ending(path) == ".ndjson":
+            exports.setdefault(path.parent, []).append((path, origin))
+    with apart() as run:
+        for path, origin in files:
+            try:
+                if _ending(path) == ".ndjson":
+                    if export := exports.pop(path.parent, None):
+                        _read_export(export, terms, apart, patients, problems)
+                elif _ending(path) == FACTS_ENDING:
+                    _read_table(FactsTable(path, origin), patients, problems)
+                elif str(path) == STANDARD_INPUT:
+                    data = _standard_input(terms, apart, patients, problems)
+                    if data is not None:
+                        _read_one(data, origin, run, patients, problems)
+                else:
+                    _read_one(path, origin, run, patients, problems)
+            except InputError as error:
+                problems.extend(error.findings)
+
+
+def _read_one(
+    source: Path | bytes, origin: str, run: Run, patients: Patients, problems: list[Finding]
+) -> None:
+    try:
+        found, told = run(read_whole, source, origin)
+    except WorkerFailed as failure:
+        raise InputError(not_read(failure, origin, "or split the file by patient")) from None
+    problems += told
+    if not found:
+        problems.append(_nobody(origin))
+    patients.add(found)
 
 
 def read_bytes(
@@ -160,11 +187,28 @@ def _read_table(table: FactsTable, patients: Patients, problems: list[Finding]) 
     problems += table.problems
 
 
+def _dataset(terms: ReadingTerms, origin: str, apart: Apart) -> FhirDataSet:
+    @contextmanager
+    def reading() -> Iterator[Callable[[Gathered], PatientRecord]]:
+        with apart() as run:
+            yield lambda gathered: run(_read_patient, gathered)
+
+    return FhirDataSet(terms.fhir, origin, reading=reading)
+
+
+def _read_patient(gathered: Gathered, terms: ReadingTerms) -> PatientRecord:
+    return read_patient(gathered, terms.fhir)
+
+
 def _read_export(
-    files: list[tuple[Path, str]], terms: FhirTerms, patients: Patients, problems: list[Finding]
+    files: list[tuple[Path, str]],
+    terms: ReadingTerms,
+    apart: Apart,
+    patients: Patients,
+    problems: list[Finding],
 ) -> None:
     origin = files[0][1] if len(files) == 1 else str(files[0][0].parent)
-    dataset = FhirDataSet(terms, origin)
+    dataset = _dataset(terms, origin, apart)
     unreadable = []
     for path, name in sorted(set(files)):
         try:
@@ -300,7 +344,9 @@ def _contents(path: Path, origin: str) -> tuple[bytes, str]:
     return data, _ending(path)
 
 
-def _standard_input(terms: FhirTerms, patients: Patients, problems: list[Finding]) -> bytes | None:
+def _standard_input(
+    terms: ReadingTerms, apart: Apart, patients: Patients, problems: list[Finding]
+) -> bytes | None:
     """Return what came by standard input; None where it is NDJSON that is too long to be read
     whole, which becomes a data set of ``patients`` instead."""
     stream = sys.stdin.buffer if sys.stdin is not None else io.BytesIO()
@@ -308,7 +354,7 @@ def _standard_input(terms: FhirTerms, patients: Patients, problems: list[Finding
     data = stream.read(MAX_BYTES + 1)
     if len(data) <= MAX_BYTES or not has_lines(data):
         return data
-    dataset = FhirDataSet(terms, origin)
+    dataset = _dataset(terms, origin, apart)
     dataset.add(_Joined(data, stream), origin, "")
     _keep(dataset, patients, problems)
     return None
