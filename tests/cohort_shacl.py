@@ -113,7 +113,7 @@ def judged(count: int, workers: int) -> list[Judged]:
         found = [one for places in work for one in judge(places)]
     else:
         # Unlike a Pool it does not wait for ever for a worker that died.
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
             found = [one for part in pool.map(judge, work) for one in part]
     assert [j.pid for j in found] == list(range(count))
     return found

@@ -42,6 +42,7 @@ def test_some_generated_patients(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ten thousand")
+@pytest.mark.timeout(4800)
 @pytest.mark.threat("D14")
 def test_ten_thousand_generated_patients(tmp_path: Path) -> None:
     found = held_by_the_oracle(held_together(ten_thousand(), tmp_path))
