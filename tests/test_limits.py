@@ -17,6 +17,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from queue import Empty, Queue
+from typing import IO
 
 import pytest
 from tiny_trial import build_tiny
@@ -24,7 +25,9 @@ from tiny_trial import build_tiny
 from sarc_kb import cli
 from sarc_kb.errors import RuleBaseError
 from sarc_kb.kb import KnowledgeBase, content_sha256
+from sarc_kb.read_each import read_each
 from sarc_kb.rule_check import STAMP, ensure_checked
+from sarc_kb.rules import Trial
 from sarc_kb.workers import memory_is_limited
 
 HEAD = """@prefix sarc: <https://w3id.org/sarc-kb/ontology#> .
@@ -40,6 +43,7 @@ ELIGIBLE = """
     {results} .
 """
 COULD_NOT = 2
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 
 def patient(name: str, results: int) -> str:
@@ -134,25 +138,28 @@ def test_a_query_that_multiplies_costs_the_patient_on_whom_it_does(
 @pytest.mark.threat("B4")
 def test_without_a_limit_it_runs_on(multiplying: Path, three: Path) -> None:
     """The proof that the limit above is what ends it: the first patient is told, the next is not."""
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "sarc_kb.cli", "validate", "--format", "jsonl"),
-            *("--rules", str(multiplying), str(three)),
-        ],
+    command = (sys.executable, "-m", "sarc_kb.cli", "validate", "--format", "jsonl")
+    lines: Queue[bytes] = Queue()
+
+    def listen(told: IO[bytes]) -> None:
+        for line in told:
+            lines.put(line)
+
+    with subprocess.Popen(
+        [*command, "--rules", str(multiplying), str(three)],
         stdout=subprocess.PIPE,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    )
-    lines: Queue[bytes] = Queue()
-    assert process.stdout is not None
-    threading.Thread(target=lambda out: [lines.put(n) for n in out], args=(process.stdout,)).start()
-    try:
-        assert json.loads(lines.get(timeout=60))["assessments"][0]["patient"] == "urn:1-few"
-        with pytest.raises(Empty):
-            lines.get(timeout=5)
-        assert process.poll() is None
-    finally:
-        process.kill()
-        process.wait()
+    ) as process:
+        try:
+            assert process.stdout is not None
+            threading.Thread(target=listen, args=(process.stdout,), daemon=True).start()
+            (first,) = json.loads(lines.get(timeout=60))["assessments"]
+            assert (first["patient"], first["verdict"]) == ("urn:1-few", "eligible")
+            with pytest.raises(Empty):
+                lines.get(timeout=4)
+            assert process.poll() is None
+        finally:
+            process.kill()
 
 
 @pytest.mark.threat("B4")
@@ -278,3 +285,16 @@ def test_of_lines_a_patient_is_read_within_the_limit(
     assert error["found"] == "while it was read, it needed more memory than 64 MB"
     assert "--memory-limit" in error["fix"]
     assert exit_code == COULD_NOT
+
+
+def test_within_limits_the_same_is_read(kb: KnowledgeBase, trial: Trial, tmp_path: Path) -> None:
+    """Whatever the format: the examples, and beside them what cannot be read."""
+    (tmp_path / "broken.ttl").write_text("<urn:a> <urn:b> .")
+    (tmp_path / "empty.json").write_text("{}")
+    (tmp_path / "lines.ndjson").write_text('{"resourceType": "Patient", "id": "p"}\n{}\n[')
+    plain, problems = read_each(kb, [EXAMPLES, tmp_path], (trial,))
+    apart, told = read_each(kb, [EXAMPLES, tmp_path], (trial,), 600)
+    assert told == problems
+    assert {Path(f.where.split()[0]).name for f in told} >= {"broken.ttl", "empty.json"}
+    assert list(apart) == list(plain)
+    assert len({record.origin.rpartition(".")[2] for record in plain}) > 2
