@@ -10,10 +10,10 @@ from pathlib import Path
 from sarc_kb.errors import Finding
 from sarc_kb.kb import KnowledgeBase
 from sarc_kb.rules import Trial
-from sarc_kb.sources.apart import Run, T
+from sarc_kb.sources.apart import Run, T, UnreadError
 from sarc_kb.sources.patients import Patients
 from sarc_kb.sources.read import ReadingTerms, read_sources
-from sarc_kb.workers import IsolatedWorkers
+from sarc_kb.workers import IsolatedWorkers, WorkerFailed
 
 
 def read_each(
@@ -39,7 +39,11 @@ def read_each(
         )
 
         def run(function: Callable[..., T], *args: object) -> T:
-            found: T = workers.submit(_read, function, *args).result()
+            try:
+                found: T = workers.submit(_read, function, *args).result()
+            except WorkerFailed as failed:
+                told = (failed.code, failed.found, failed.why, failed.fix)
+                raise UnreadError(*told) from None
             return found
 
         try:

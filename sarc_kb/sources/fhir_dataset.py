@@ -25,7 +25,7 @@ from typing import Any, Self
 from sarc_kb.errors import Finding
 from sarc_kb.facts import PatientRecord
 from sarc_kb.namespaces import local_name
-from sarc_kb.sources.apart import not_read
+from sarc_kb.sources.apart import UnreadError
 from sarc_kb.sources.fhir_bundle import RESTFUL, Contents
 from sarc_kb.sources.fhir_index import (
     USED,
@@ -51,7 +51,6 @@ from sarc_kb.sources.fhir_resources.findings import finding
 from sarc_kb.sources.fhir_resources.readers import CONSULTED, READERS, SUPPORTING
 from sarc_kb.sources.fhir_resources.reading import Entry
 from sarc_kb.sources.fhir_resources.terms import FhirTerms
-from sarc_kb.workers import WorkerFailed
 
 _TABLES = """
 PRAGMA journal_mode = OFF;
@@ -275,8 +274,8 @@ class FhirDataSet:
             for owner, name in self._people():
                 try:
                     record = read(self._gathered(owner, name, digest, told))
-                except WorkerFailed as failure:
-                    lost = (not_read(failure, name),)
+                except UnreadError as unread:
+                    lost = (unread.finding(name),)
                     label = local_name(name)
                     record = PatientRecord(name, label, None, (), self.origin, digest, lost)
                 yield record

@@ -20,7 +20,7 @@ from typing import IO
 
 from sarc_kb.errors import Finding, InputError
 from sarc_kb.facts import PatientRecord
-from sarc_kb.sources.apart import Apart, Run, T, not_read
+from sarc_kb.sources.apart import Apart, Run, T, UnreadError
 from sarc_kb.sources.facts_findings import finding as facts_finding
 from sarc_kb.sources.facts_frame import ArrowTable, read_frame
 from sarc_kb.sources.facts_table import FactsTable, holds_facts
@@ -31,7 +31,6 @@ from sarc_kb.sources.fhir_resources.findings import finding
 from sarc_kb.sources.limits import MAX_BYTES
 from sarc_kb.sources.patients import Patients
 from sarc_kb.sources.rdf import FORMATS, read_rdf
-from sarc_kb.workers import WorkerFailed
 
 FHIR_ENDINGS = (".json", ".ndjson")
 STANDARD_INPUT = "-"
@@ -136,8 +135,8 @@ def _read_one(
 ) -> None:
     try:
         found, told = run(read_whole, source, origin)
-    except WorkerFailed as failure:
-        raise InputError(not_read(failure, origin, "or split the file by patient")) from None
+    except UnreadError as unread:
+        raise InputError(unread.finding(origin, "or split the file by patient")) from None
     problems += told
     if not found:
         problems.append(_nobody(origin))
