@@ -35,9 +35,10 @@ setup: .venv/dev.stamp ## make .venv with all that developers need
 validate: .venv/run.stamp ## validate the example patients and print the report
 	@$(BIN)/sarc-kb validate examples || case $$? in 1|3) ;; *) exit 1 ;; esac
 
-# Tests of one group share what takes long to make, in one of the two processes.
+# Tests of one group share what takes long to make, in one of the two processes. One that hangs fails,
+# and its stack is told.
 test: .venv/dev.stamp ## run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --timeout 1200 $(PYTEST_FLAGS)
 
 test-offline: .venv/dev.stamp ## run the tests with the network off (Linux)
 	$(BIN)/python -m supply.offline $(MAKE) test

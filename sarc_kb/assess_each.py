@@ -13,7 +13,7 @@ from sarc_kb.engines.shacl_engine import ShaclEngine
 from sarc_kb.facts import PatientRecord
 from sarc_kb.kb import KnowledgeBase, not_judged
 from sarc_kb.rules import Trial
-from sarc_kb.workers import IsolatedWorkers, WorkerFailed
+from sarc_kb.workers import IsolatedWorkers, OutOfMemory, WorkerFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,4 +76,8 @@ def _start(*given: Any) -> None:
 def _assess(record: PatientRecord) -> Assessment:
     assert _given is not None
     kb, trial, engine, how = _given
-    return kb.assess_record(record, trial, engine, **how.arguments())
+    assessment = kb.assess_record(record, trial, engine, **how.arguments())
+    error = assessment.error
+    if error is not None and error.code == OutOfMemory.code and error not in record.findings:
+        raise MemoryError  # told by whoever holds the limit, with its size and its option
+    return assessment

@@ -20,7 +20,7 @@ from sarc_kb.engines.shacl_engine import meta_results
 from sarc_kb.errors import Finding, RuleBaseError
 from sarc_kb.namespaces import OA, OWL, RDF, RDFS, SARC, SH, SKOS, TRIAL_BASE, compact, local_name
 from sarc_kb.rules import ANY, EVER, Trial, apply_readings, compile_trial
-from sarc_kb.rules.form import query_faults
+from sarc_kb.rules.queries import query_faults
 from sarc_kb.source_text import Quote, SourceText, fold_space
 from sarc_kb.terminology import Terminology
 from sarc_kb.turtle_files import parse_files

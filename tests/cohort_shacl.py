@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 from collections.abc import Sequence
@@ -42,7 +43,7 @@ class Shared:
 
 @cache
 def shared() -> Shared:
-    """What every process needs; to be loaded before workers are forked."""
+    """What every process needs, loaded once in each."""
     kb = KnowledgeBase.load()
     trial, reference = kb.engine()
     processors = {"pyshacl": reference}
@@ -51,6 +52,7 @@ def shared() -> Shared:
             processors[name] = kb.engine(name=name)[1]
     for processor in processors.values():
         assert processor.treatment is not None
+    gc.freeze()  # all that stays: the collector need not go through it for every patient
     return Shared(kb, trial, Plan({trial.id: trial}), processors)
 
 
@@ -106,14 +108,14 @@ def judge(places: range) -> list[Judged]:
 
 def judged(count: int, workers: int) -> list[Judged]:
     """Return the first ``count`` generated patients, judged."""
-    shared()
     size = 100
     work = [range(k, min(k + size, count)) for k in range(0, count, size)]
     if workers == 1:
         found = [one for places in work for one in judge(places)]
     else:
-        # Unlike a Pool it does not wait for ever for a worker that died.
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
+        # Unlike a Pool it does not wait for ever for a worker that died; and a process that has
+        # threads, as one of pytest-xdist has, is not safe to fork.
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
             found = [one for part in pool.map(judge, work) for one in part]
     assert [j.pid for j in found] == list(range(count))
     return found

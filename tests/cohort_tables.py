@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from sarc_kb.assess import fold
 from sarc_kb.assessment import Outcome
@@ -93,10 +96,21 @@ def named(frame: Frame, clause: str) -> str:
     return f"treatment {clause}" if frame.is_treatment else clause
 
 
-def told_of(cohort: Cohort) -> dict[tuple[int, str], dict[str, Told]]:
-    """Return, for each patient and trial, what the cohort engine says of each clause."""
+def told_of(
+    cohort: Cohort, keys: Collection[tuple[int, str]] | None = None
+) -> dict[tuple[int, str], dict[str, Told]]:
+    """Return, for each patient and trial, or for those of ``keys`` alone, what the cohort engine
+    says of each clause."""
     found: dict[tuple[int, str], dict[str, Told]] = {}
-    for row in cohort.clause_rows().to_pylist():
+    rows = cohort.clause_rows()
+    if keys is not None:
+        names = sorted({name for _, name in keys})
+        # One number for each pair; null where the trial is none of those.
+        places = pc.cast(pc.index_in(rows["trial"], pa.array(names)), pa.int64())
+        pairs = pc.add(pc.multiply(pc.cast(rows["pid"], pa.int64()), len(names)), places)
+        asked = pa.array([pid * len(names) + names.index(name) for pid, name in keys], pa.int64())
+        rows = rows.filter(pc.is_in(pairs, asked))
+    for row in rows.to_pylist():
         if row["clause"] is None:
             continue
         told = found.setdefault((row["pid"], row["trial"]), {})
@@ -124,11 +138,14 @@ def rules_of(cohort: Cohort) -> dict[tuple[int, str], dict[str, str]]:
 
 
 def differences(
-    truths: Mapping[tuple[int, str], Iterable[Truth]], cohort: Cohort
+    truths: Mapping[tuple[int, str], Iterable[Truth]], cohort: Cohort, *, asked: bool = False
 ) -> list[tuple[object, ...]]:
     """Return where the cohort engine says otherwise than the reference, and what each says; empty
-    also means that both speak of the same clauses and rules of the same patients."""
-    clauses, rules = told_of(cohort), rules_of(cohort)
+    also means that both speak of the same clauses and rules of the same patients: of those that the
+    reference speaks of, if only what was ``asked`` matters."""
+    clauses, rules = told_of(cohort, truths if asked else None), rules_of(cohort)
+    if asked:
+        rules = {key: told for key, told in rules.items() if key in truths}
     found: list[tuple[object, ...]] = []
     for key, parts in truths.items():
         said = {id_: told for part in parts for id_, told in part.clauses.items()}

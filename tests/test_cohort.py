@@ -62,13 +62,13 @@ def test_every_case_of_every_rule(kb: KnowledgeBase, trial: Trial, tmp_path: Pat
             prepared = kb.prepare(case.record, variant, as_of=as_of)
             at_entry = kb.prepare(case.record, trials[name]) if frame.is_treatment else None
             rows_of(prepared, frame, own, at_entry)
-            assert pid not in {p for p, _ in truths}
+            assert (pid, name) not in truths
             truths[pid, name] = [truth_of(prepared, frame, at_entry)]
         rows.append((pid, own))
     backend, cohort = cohort_of(plan, rows, tmp_path)
     try:
         # A frame that several trials share speaks for each of them; the case asked for one.
-        found = [d for d in differences(truths, cohort) if d[:2] in truths]
+        found = differences(truths, cohort, asked=True)
     finally:
         backend.close()
     assert len(truths) == len(cases)

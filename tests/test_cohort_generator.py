@@ -178,6 +178,7 @@ def of_clauses(truth: Truth) -> dict[str, Outcome]:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ten thousand")
+@pytest.mark.timeout(4800)
 def test_every_clause_comes_to_every_outcome(trial: Trial) -> None:
     judged = [j.truths[0] for j in ten_thousand()]
     assert len(judged) == 10_000
@@ -193,6 +194,7 @@ def test_every_clause_comes_to_every_outcome(trial: Trial) -> None:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ten thousand")
+@pytest.mark.timeout(4800)
 def test_every_treatment_rule_comes_to_every_outcome(trial: Trial) -> None:
     part = trial.treatment
     assert part is not None

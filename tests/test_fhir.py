@@ -150,7 +150,31 @@ def test_record_reports_what_it_did_not_use(anna: PatientRecord) -> None:
         ("DATA150", "1 BodyStructure"),
         ("DATA150", "1 Specimen"),
         ("DATA151", "1 answers to other questions"),
+        ("DATA152", "1 DiagnosticReport without conclusionCode or result"),
     ]
+
+
+def test_what_speaks_in_words_alone_is_told() -> None:
+    subject = {"subject": {"reference": "Patient/anna"}}
+    silent = [
+        {"resourceType": "DiagnosticReport", "status": "final", "conclusion": "sarcoma", **subject},
+        {"resourceType": "DiagnosticReport", "status": "final", "presentedForm": [{}], **subject},
+        {
+            "resourceType": "FamilyMemberHistory",
+            "status": "completed",
+            "patient": {"reference": "Patient/anna"},
+        },
+        {"resourceType": "QuestionnaireResponse", "status": "completed", **subject},
+    ]
+    record = read(*silent)
+    assert facts_of(record) == []
+    assert [(f.code, f.found) for f in record.findings] == [
+        ("DATA152", "1 FamilyMemberHistory without condition"),
+        ("DATA152", "1 QuestionnaireResponse without item"),
+        ("DATA152", "2 DiagnosticReport without conclusionCode or result"),
+    ]
+    report = {**silent[0], "id": "r", "conclusionCode": [{"coding": [{"code": "x"}]}]}
+    assert "DATA152" not in codes(read(report).findings)
 
 
 def test_facts_of_one_tumour_share_its_condition(anna: PatientRecord) -> None:

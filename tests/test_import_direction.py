@@ -45,7 +45,7 @@ LAYERS = (
     {"reports.rule_json"},
     {"rule_check", "rule_places"},
     {"kb"},
-    {"cases", "readiness", "earliest", "judging", "entry_dates", "assess_each"},
+    {"cases", "readiness", "earliest", "judging", "entry_dates", "assess_each", "read_each"},
     {"diff", "readings"},
     {"cohort"},
     {"audit"},

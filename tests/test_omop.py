@@ -1239,6 +1239,25 @@ def test_a_failure_on_one_person_is_that_persons(kb, trial, engine, read, monkey
     assert whole.facts
 
 
+@pytest.mark.threat("B5")
+def test_a_person_with_too_many_rows_is_an_error(kb, trial, engine, read, monkeypatch) -> None:
+    monkeypatch.setattr("sarc_kb.sources.omop.MAX_FACTS", 50)
+    tables = cdm()
+    tables["person"] += [tables["person"][0] | {"person_id": 2}]
+    row = tables["observation_period"][0]
+    # With the rows of person and of the first period there are as many as may be, and then one more.
+    tables["observation_period"] += [row | {"observation_period_id": 10 + n} for n in range(48)]
+    assert read(tables)[0][0].facts
+    tables["observation_period"] += [row | {"observation_period_id": 9}]
+    many, other = read(tables)[0]
+    assert [(f.code, f.where, f.found) for f in many.findings] == [
+        ("DATA237", "person/1", "more than 50 rows")
+    ]
+    assert many.facts == ()
+    assert kb.assess_record(many, trial, engine).verdict is Verdict.ERROR
+    assert other.facts
+
+
 @pytest.mark.postgres
 @pytest.mark.skipif(not SERVER, reason="no server: SARC_KB_TEST_POSTGRES is not set")
 def test_a_database_is_only_read(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from rdflib import Graph
 from sarc_kb.errors import RuleBaseError
 from sarc_kb.kb import KnowledgeBase, data_folder
 from sarc_kb.rule_check import check_rule_base, declared_terms, stamp_path, unknown_terms
-from sarc_kb.rules.form import query_faults
+from sarc_kb.rules.queries import query_faults
 
 ROOT = data_folder()
 TRIAL = "NCT05602415"
@@ -262,9 +262,64 @@ def test_a_query_of_the_shapes_reaches_nothing_else(
     (told,) = query_faults(copy / "shapes")
     assert (told.code, told.where, told.found) == (
         "RULE026",
-        "refuted.ttl sarc:LatestConstraintComponent",
+        "refuted.ttl:30 sarc:LatestConstraintComponent",
         found,
     )
+
+
+@pytest.mark.threat("B4")
+@pytest.mark.parametrize(
+    ("text", "alone"),
+    [
+        ("?a ?b ?c .", "?a"),
+        ("?a sarc:lo ?b . ?c sarc:lo ?d .", "?a, ?c"),
+        ("?a sarc:lo ?b . ?c sarc:lo ?b .", "?a"),
+        ("[] sarc:lo [] .", "[]"),
+        ("?a sarc:lo ?b . $this sarc:fact ?c . FILTER (?b < ?c)", "?a"),
+        ("VALUES ?a { sarc:x } ?a sarc:lo ?b .", "?a"),
+        ("BIND (1 AS ?a) ?a sarc:lo ?b .", "?a"),
+        ("OPTIONAL { ?a sarc:lo ?b }", "?a"),
+        ("FILTER NOT EXISTS { ?a sarc:lo ?b }", "?a"),
+        ("$this sarc:fact ?c . MINUS { ?a sarc:lo ?b }", "?a"),
+        ("{ $this sarc:fact ?a } UNION { ?a sarc:lo ?b }", "?a"),
+        ("{ SELECT ?a { ?a sarc:lo ?b } }", "?a"),
+        ("GRAPH ?g { ?a sarc:lo ?b }", "?a"),
+        ("?a sarc:in/sarc:lo ?b .", "?a"),
+        ("sarc:x sarc:lo ?a .", "?a"),
+    ],
+)
+def test_a_pattern_that_nothing_ties_to_the_patient_is_told(
+    text: str, alone: str, copy: Path
+) -> None:
+    in_a_component(text)(copy)
+    (told,) = query_faults(copy / "shapes")
+    # The query stands from line 30 on, and what was put in, in the line below.
+    assert (told.code, told.severity, told.where) == (
+        "RULE027",
+        "error",
+        f"refuted.ttl:{30 if alone == '[]' else 31} sarc:LatestConstraintComponent",
+    )
+    assert told.found == f"a query that ties {alone} to nothing of the patient"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$this ?b ?c .",
+        "?a sarc:within $window .",
+        "?a sarc:lo ?b . ?c sarc:lo ?b . $this sarc:fact ?c .",
+        "$this sarc:fact ?a . BIND (?a AS ?b) ?b sarc:lo ?c .",
+        "$this sarc:fact ?a . FILTER NOT EXISTS { ?b sarc:lo ?a }",
+        "$this sarc:fact ?a . OPTIONAL { ?a sarc:lo ?b . ?c sarc:lo ?b }",
+        "{ ?a sarc:lo ?b } { $this sarc:fact ?a }",
+        "{ ?a sarc:lo ?b } UNION { ?a sarc:hi ?b } $this sarc:fact ?a .",
+        "$this sarc:fact [ sarc:lo [] ] .",
+        "sarc:x sarc:lo sarc:y .",
+    ],
+)
+def test_a_pattern_that_leads_back_to_the_patient_is_no_fault(text: str, copy: Path) -> None:
+    in_a_component(text)(copy)
+    assert query_faults(copy / "shapes") == []
 
 
 @pytest.mark.threat("A6")

@@ -231,7 +231,7 @@ def _findings(results: list[Result], reasons: Mapping[str, str]) -> Iterator[Fin
             found = held.get(name) or "there is no such mutant"
             yield Finding(
                 "MUT004",
-                "warning",
+                "error",
                 name,
                 f"a reason is given for a mutant that does not survive ({found})",
                 "a reason that nothing needs hides the next survivor of that name",

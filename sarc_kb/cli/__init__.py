@@ -192,25 +192,29 @@ def memory(text: str) -> float:
 
 
 def limit_options(parser: argparse.ArgumentParser, time_limit: str, memory_limit: str) -> None:
-    """Add what judging a patient may take, and say what that is by default."""
+    """Add what judging a patient, or reading a file, may take, and say what that is by default. By
+    default reading has no limit: one file may hold many patients."""
+    judging = (
+        "none" if x == "none" else f"{x}, none for a file" for x in (time_limit, memory_limit)
+    )
     parser.add_argument(
         "--time-limit",
         metavar="SECONDS",
         type=seconds,
-        help=f"what judging one patient may take, or none (default: {time_limit})",
+        help=f"what judging one patient, or reading one file, may take, or none (default: {next(judging)})",
     )
     parser.add_argument(
         "--memory-limit",
         metavar="SIZE",
         type=memory,
-        help=f"what judging one patient may take of memory, or none (default: {memory_limit})",
+        help=f"the same of memory, or none (default: {next(judging)})",
     )
 
 
 def limits(
     options: argparse.Namespace, time_limit: str = "none", memory_limit: str = "none"
 ) -> tuple[float, int | None]:
-    """Return what judging a patient may take: seconds, and bytes or None for what there is.
+    """Return what a task may take: seconds, and bytes or None for what there is.
 
     Raises:
         UsageError: a limit of memory is asked for where the system keeps none.
@@ -510,9 +514,10 @@ def records_of(
     """
     from itertools import chain
 
-    from sarc_kb.sources.read import read_sources
+    from sarc_kb.read_each import read_each
 
-    found, problems = read_sources([Path(f) for f in options.files], kb.reading_terms(*trials))
+    within = limits(options) if hasattr(options, "time_limit") else ()
+    found, problems = read_each(kb, [Path(f) for f in options.files], trials, *within)
     problems[:0] = kb.added_findings
     if not options.omop:
         return found, len(found), problems

@@ -350,6 +350,7 @@ def _explain(
     problems: list[Finding],
 ) -> int:
     """Write the full report of one patient, judged by the SHACL engine, under every trial."""
+    from sarc_kb.assess_each import Circumstances, assess_each
     from sarc_kb.assessment import AssessmentSet
     from sarc_kb.kb import option_date
     from sarc_kb.reports.text_report import render_text
@@ -358,19 +359,19 @@ def _explain(
     engines = [kb.engine(trial, **given) for trial in trials]
     records, _ = _records(kb, [trial for trial, _ in engines], options, problems)
     wanted = options.explain
+    how = Circumstances(
+        option_date("--as-of", options.as_of),
+        tuple(filter(None, options.complete.split(","))),
+        cli.pairs("--attest", options.attest),
+        options.only,
+    )
+    within = cli.limits(options, *_LIMITS)
     for record in records:
         if wanted in (record.label, record.patient):
             assessments = tuple(
-                kb.assess_record(
-                    record,
-                    compiled,
-                    engine,
-                    as_of=option_date("--as-of", options.as_of),
-                    complete=tuple(filter(None, options.complete.split(","))),
-                    attested=cli.pairs("--attest", options.attest),
-                    only=options.only,
-                )
+                assessment
                 for compiled, engine in engines
+                for assessment in assess_each(kb, [record], compiled, engine, how, *within)
             )
             result = AssessmentSet(kb.info, assessments, ())
             cli.write(render_text(result, width=width(None), verbose=True), None)

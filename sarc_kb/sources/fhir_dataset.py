@@ -15,8 +15,8 @@ import pickle
 import sqlite3
 import zlib
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,8 @@ from typing import Any, Self
 
 from sarc_kb.errors import Finding
 from sarc_kb.facts import PatientRecord
+from sarc_kb.namespaces import local_name
+from sarc_kb.sources.apart import UnreadError
 from sarc_kb.sources.fhir_bundle import RESTFUL, Contents
 from sarc_kb.sources.fhir_index import (
     USED,
@@ -76,14 +78,44 @@ _TOLD_TO_EACH = 20
 _BATCH = 2000
 
 
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What a data set holds of one patient, who is called ``owner`` in it and ``name`` in reports.
+
+    Entries are as the database has them: first the patient's own, then those that these tie in
+    with. ``gone``: names of resources with what was done to them; ``modified`` as in `Index`;
+    ``told``: what every patient is told.
+    """
+
+    owner: str
+    name: str
+    own: tuple[bytes, ...]
+    related: tuple[bytes, ...]
+    gone: tuple[tuple[str, str], ...]
+    modified: bool
+    origin: str
+    sha256: str
+    told: tuple[Finding, ...]
+
+
 class FhirDataSet:
     """The patients of NDJSON files that belong together.
 
-    Files are added, then `records` yields their patients; nothing can be added after that.
+    Files are added, then `records` yields their patients; nothing can be added after that. A
+    patient is read by `read_patient`, or by what ``reading`` opens in its stead.
     """
 
-    def __init__(self, terms: FhirTerms, origin: str, *, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        terms: FhirTerms,
+        origin: str,
+        *,
+        limits: Limits | None = None,
+        reading: Callable[[], AbstractContextManager[Callable[[Gathered], PatientRecord]]]
+        | None = None,
+    ) -> None:
         self.terms, self.origin = terms, origin
+        self._reading = reading or (lambda: nullcontext(lambda g: read_patient(g, terms)))
         self.limits = limits or Limits()
         self._faults: list[tuple[str, str, str, str]] = []
         self._untold = 0
@@ -234,11 +266,19 @@ class FhirDataSet:
         return (name for _, name in self._people())
 
     def records(self) -> Iterator[PatientRecord]:
-        """Yield one record a patient, in the order of their names."""
-        told = at_most_warnings(self._told())
+        """Yield one record a patient, in the order of their names; it has an error where reading the
+        patient came to nothing."""
+        told = tuple(at_most_warnings(self._told()))
         digest = self._digest()
-        for owner, _ in self._people():
-            yield self._record(owner, digest, told)
+        with self._reading() as read:
+            for owner, name in self._people():
+                try:
+                    record = read(self._gathered(owner, name, digest, told))
+                except UnreadError as unread:
+                    lost = (unread.finding(name),)
+                    label = local_name(name)
+                    record = PatientRecord(name, label, None, (), self.origin, digest, lost)
+                yield record
 
     def __len__(self) -> int:
         return sum(1 for _ in self._people())
@@ -295,40 +335,29 @@ class FhirDataSet:
             self._database.execute("DELETE FROM people WHERE owner = ?", (owner,))
         self._grouped = True
 
-    def _record(self, owner: str, digest: str, told: list[Finding]) -> PatientRecord:
+    def _gathered(self, owner: str, name: str, digest: str, told: tuple[Finding, ...]) -> Gathered:
         rows = self._database.execute(
             "SELECT body FROM entries WHERE owner = ? ORDER BY id", (owner,)
         )
-        own = [_unpack(body) for (body,) in rows]
-        contents = Contents()
-        for kept in (*own, *self._related(owner)):
-            entry = Entry(kept.where, kept.body, kept.url, refused=kept.refused)
-            contents.entries.append(entry)
-            if kept.remarks:
-                contents.remarks[entry] = list(kept.remarks)
-        theirs = frozenset(contents.entries[: len(own)])
-        described = {content(e): kept.file for e, kept in zip(contents.entries, own, strict=False)
-                     if e.type == "Patient"}  # fmt: skip
-        for name, how in self._database.execute(
+        own = tuple(body for (body,) in rows)
+        gone = self._database.execute(
             "SELECT g.name, g.how FROM entries AS e JOIN names AS n ON n.entry = e.id "
             "JOIN gone AS g ON g.name = n.name WHERE e.owner = ?",
             (owner,),
-        ):
-            (contents.deleted if how == "DELETE" else contents.patched).add(name)
-        index = Index(contents, modified=self._parser.modified)
-        index.judge()
-        household = Household(self.terms)
-        patient = next((n for e in index.entries if e in theirs and (n := index.owner(e))), owner)
-        for entry in index.entries:
-            if patient in (index.owner(entry), index.mixed.get(entry)):
-                household.read(entry, index)
-        home = household.home(patient)
-        if len(set(described.values())) > 1:
-            found = f"{len(set(described.values()))} files describe the patient differently"
-            home.findings.append(finding("DATA138", patient, found))
-        return home.record(self.origin, digest, told)
+        )
+        return Gathered(
+            owner,
+            name,
+            own,
+            self._related(owner),
+            tuple(gone),
+            self._parser.modified,
+            self.origin,
+            digest,
+            told,
+        )
 
-    def _related(self, owner: str) -> list[_Kept]:
+    def _related(self, owner: str) -> tuple[bytes, ...]:
         """Return resources of no patient, or of others, that this patient's tie in with: those
         they refer to, those of the same name, and those of others that refer to them."""
         found: dict[int, bytes] = dict(
@@ -346,10 +375,9 @@ class FhirDataSet:
                 {"owner": owner},
             )
         )
-        kept = {number: _unpack(body) for number, body in found.items()}
-        todo = list(kept.values())
+        todo = list(found.values())
         while todo:  # a Medication names its ingredients' Medications, and so on
-            names = {name for one in todo for name in _references(one.body)}
+            names = {name for one in todo for name in _references(_unpack(one).body)}
             todo = []
             for name in sorted(names):
                 for number, body in self._database.execute(
@@ -357,10 +385,40 @@ class FhirDataSet:
                     "WHERE n.name = ? AND e.owner = ''",
                     (name,),
                 ):
-                    if number not in kept:
-                        kept[number] = _unpack(body)
-                        todo.append(kept[number])
-        return [kept[number] for number in sorted(kept)]
+                    if number not in found:
+                        found[number] = body
+                        todo.append(body)
+        return tuple(found[number] for number in sorted(found))
+
+
+def read_patient(gathered: Gathered, terms: FhirTerms) -> PatientRecord:
+    """Return the record of one patient."""
+    own = [_unpack(body) for body in gathered.own]
+    contents = Contents()
+    for kept in (*own, *map(_unpack, gathered.related)):
+        entry = Entry(kept.where, kept.body, kept.url, refused=kept.refused)
+        contents.entries.append(entry)
+        if kept.remarks:
+            contents.remarks[entry] = list(kept.remarks)
+    theirs = frozenset(contents.entries[: len(own)])
+    described = {content(e): kept.file for e, kept in zip(contents.entries, own, strict=False)
+                 if e.type == "Patient"}  # fmt: skip
+    for name, how in gathered.gone:
+        (contents.deleted if how == "DELETE" else contents.patched).add(name)
+    index = Index(contents, modified=gathered.modified)
+    index.judge()
+    household = Household(terms)
+    patient = next(
+        (n for e in index.entries if e in theirs and (n := index.owner(e))), gathered.owner
+    )
+    for entry in index.entries:
+        if patient in (index.owner(entry), index.mixed.get(entry)):
+            household.read(entry, index)
+    home = household.home(patient)
+    if len(set(described.values())) > 1:
+        found = f"{len(set(described.values()))} files describe the patient differently"
+        home.findings.append(finding("DATA138", patient, found))
+    return home.record(gathered.origin, gathered.sha256, gathered.told)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from sarc_kb.facts import Fact, PatientRecord
 from sarc_kb.namespaces import local_name
 from sarc_kb.sources.fhir_index import Index
 from sarc_kb.sources.fhir_resources.findings import finding
-from sarc_kb.sources.fhir_resources.readers import ABOUT_NOBODY, READERS, SUPPORTING
+from sarc_kb.sources.fhir_resources.readers import ABOUT_NOBODY, READERS, SPEAKING, SUPPORTING
 from sarc_kb.sources.fhir_resources.reading import Entry, Reading
 from sarc_kb.sources.fhir_resources.terms import FhirTerms
 
@@ -30,6 +30,7 @@ class Home:
     labels: dict[str, str] = field(default_factory=dict)
     entry_dates: list[PartialDate] = field(default_factory=list)
     unused: Counter[str] = field(default_factory=Counter)
+    silent: Counter[str] = field(default_factory=Counter)
 
     def record(self, origin: str, digest: str, shared: Iterable[Finding]) -> PatientRecord:
         """Return the patient's record, in an order that does not depend on the input's.
@@ -37,6 +38,9 @@ class Home:
         ``shared``: findings that may be about any patient.
         """
         findings = [*self.findings, *count(self.unused, self.name), *shared]
+        for kind, n in self.silent.items():
+            without = " or ".join(SPEAKING[kind])
+            findings.append(finding("DATA152", self.name, f"{n} {kind} without {without}"))
         if not self.known:
             findings.append(finding("DATA113", self.name, "has no Patient resource"))
         if not self.facts:
@@ -105,6 +109,8 @@ class Household:
         if home is None:
             self.shared.append(finding("DATA114", entry.label, "names no patient of the input"))
             return
+        if kind in SPEAKING and not any(map(entry.body.get, SPEAKING[kind])):
+            home.silent[kind] += 1
         reading = Reading(
             entry,
             self.terms,

@@ -13,4 +13,4 @@ MAX_DIGITS = 40
 MAX_LABEL = 200
 """Longest name of a patient or place that a report repeats, in characters."""
 MAX_FACTS = 1_000_000
-"""Most facts of one patient in a table of facts."""
+"""Most facts of one patient in a table of facts, and most rows of one person in an OMOP source."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from sarc_kb.errors import Finding, InputError
 from sarc_kb.facts import PatientRecord
+from sarc_kb.sources.limits import MAX_FACTS
 from sarc_kb.sources.omop_findings import finding
 from sarc_kb.sources.omop_person import PERSON, OmopTerms, read_person
 from sarc_kb.sources.omop_tables import load_vocabulary, look_over, open_cdm, stream
@@ -70,15 +71,20 @@ def _records(
     strangers: list[str] = []
     strange = 0
     for person, group in groupby(stream(cdm, persons), key=lambda row: row.person):
-        rows = list(group)
+        rows = list(islice(group, MAX_FACTS + 1))
         if not person:
-            problems.append(finding("DATA211", cdm.origin, f"{len(rows)} rows without a person"))
+            # None of these are kept, so they may be as many as they like.
+            count = len(rows) + sum(1 for _ in group)
+            problems.append(finding("DATA211", cdm.origin, f"{count} rows without a person"))
         elif all(row.table != "person" for row in rows):
             strange += 1
             strangers += [person] if strange <= 3 else []
         else:
             found |= wanted & {person}
-            yield _one(person, rows, terms, vocabulary, cdm.origin)
+            if len(rows) <= MAX_FACTS:
+                yield _one(person, rows, terms, vocabulary, cdm.origin)
+            else:
+                yield _lost(person, "DATA237", f"more than {MAX_FACTS} rows", cdm.origin)
     if strange:
         shown = ", ".join(strangers) + (", …" if strange > 3 else "")
         problems.append(
@@ -98,5 +104,10 @@ def _one(
         # One record must never stop a cohort; what went wrong is told without its values.
         where = traceback.extract_tb(bug.__traceback__)[-1]
         found = f"{type(bug).__name__} in {Path(where.filename).name}:{where.lineno}"
-        told = finding("DATA236", f"person/{person}", found)
-        return PatientRecord(PERSON + quote(person, safe=""), person, None, (), origin, "", (told,))
+        return _lost(person, "DATA236", found, origin)
+
+
+def _lost(person: str, code: str, found: str, origin: str) -> PatientRecord:
+    """Return the record of a person who cannot be judged."""
+    told = finding(code, f"person/{person}", found)
+    return PatientRecord(PERSON + quote(person, safe=""), person, None, (), origin, "", (told,))

@@ -74,6 +74,11 @@ FINDINGS: Mapping[str, tuple[Severity, str, str]] = {
         "the program failed on this person; a failure is never a verdict",
         "report it with these two names; the other persons are not touched",
     ),
+    "DATA237": (
+        "error",
+        "they would hold up all others, and take the memory of many",
+        "look for rows of several persons under this number",
+    ),
 }
 
 

@@ -12,17 +12,20 @@ import os
 import sqlite3
 import sys
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from sarc_kb.errors import Finding, InputError
 from sarc_kb.facts import PatientRecord
+from sarc_kb.sources.apart import Apart, Run, T, UnreadError
 from sarc_kb.sources.facts_findings import finding as facts_finding
 from sarc_kb.sources.facts_frame import ArrowTable, read_frame
 from sarc_kb.sources.facts_table import FactsTable, holds_facts
 from sarc_kb.sources.fhir import FhirDataSet, FhirTerms, read_fhir
+from sarc_kb.sources.fhir_dataset import Gathered, read_patient
 from sarc_kb.sources.fhir_json import has_lines
 from sarc_kb.sources.fhir_resources.findings import finding
 from sarc_kb.sources.limits import MAX_BYTES
@@ -44,14 +47,21 @@ class ReadingTerms:
     fhir: FhirTerms
 
 
+Found = tuple[list[PatientRecord], list[Finding]]
+"""The patients of one input, and what belongs to none of them."""
+
+
 def read_sources(
-    sources: Iterable[Path | ArrowTable], terms: ReadingTerms
+    sources: Iterable[Path | ArrowTable], terms: ReadingTerms, apart: Apart | None = None
 ) -> tuple[Patients, list[Finding]]:
     """Return the patients of all sources in a fixed order, files before tables, and what could not
     be read.
 
     All NDJSON files of one folder that are given, in whatever order, are one data set: their
     resources belong to patients by reference. Any other file stands for itself.
+
+    ``apart``: where what takes time and memory is done, one file that is read whole or one patient
+    of NDJSON at a time. A file that fails there is one that cannot be read, a patient has an error.
 
     Raises:
         UsageError: a facts table is given, and the extra ``cohort`` is not installed.
@@ -68,29 +78,7 @@ def read_sources(
             files += files_of(source, problems)
         except OSError as error:
             problems.append(_closed(error, str(source)))
-    exports: dict[Path, list[tuple[Path, str]]] = {}
-    for path, origin in files:
-        if _ending(path) == ".ndjson":
-            exports.setdefault(path.parent, []).append((path, origin))
-    for path, origin in files:
-        try:
-            if _ending(path) == ".ndjson":
-                if export := exports.pop(path.parent, None):
-                    _read_export(export, terms.fhir, patients, problems)
-                continue
-            if _ending(path) == FACTS_ENDING:
-                _read_table(FactsTable(path, origin), patients, problems)
-                continue
-            if str(path) == STANDARD_INPUT:
-                found = _read_standard_input(terms, patients, problems)
-            else:
-                found = read_file(path, origin, terms, problems)
-        except InputError as error:
-            problems.extend(error.findings)
-            continue
-        if not found:
-            problems.append(_nobody(origin))
-        patients.add(found)
+    _read_files(files, terms, apart or _here(terms), patients, problems)
     for number, table in enumerate(tables, 1):
         origin = "table in memory" if len(tables) == 1 else f"table {number} in memory"
         try:
@@ -102,6 +90,57 @@ def read_sources(
             problems.append(_nobody(origin))
         patients.add(found)
     return patients, problems
+
+
+def _here(terms: ReadingTerms) -> Apart:
+    def run(function: Callable[..., T], *args: object) -> T:
+        return function(*args, terms)
+
+    return lambda: nullcontext(run)
+
+
+def _read_files(
+    files: list[tuple[Path, str]],
+    terms: ReadingTerms,
+    apart: Apart,
+    patients: Patients,
+    problems: list[Finding],
+) -> None:
+    if not files:
+        return
+    exports: dict[Path, list[tuple[Path, str]]] = {}
+    for path, origin in files:
+        if _ending(path) == ".ndjson":
+            exports.setdefault(path.parent, []).append((path, origin))
+    with apart() as run:
+        for path, origin in files:
+            try:
+                if _ending(path) == ".ndjson":
+                    if export := exports.pop(path.parent, None):
+                        _read_export(export, terms, apart, patients, problems)
+                elif _ending(path) == FACTS_ENDING:
+                    _read_table(FactsTable(path, origin), patients, problems)
+                elif str(path) == STANDARD_INPUT:
+                    data = _standard_input(terms, apart, patients, problems)
+                    if data is not None:
+                        _read_one(data, origin, run, patients, problems)
+                else:
+                    _read_one(path, origin, run, patients, problems)
+            except InputError as error:
+                problems.extend(error.findings)
+
+
+def _read_one(
+    source: Path | bytes, origin: str, run: Run, patients: Patients, problems: list[Finding]
+) -> None:
+    try:
+        found, told = run(read_whole, source, origin)
+    except UnreadError as unread:
+        raise InputError(unread.finding(origin, "or split the file by patient")) from None
+    problems += told
+    if not found:
+        problems.append(_nobody(origin))
+    patients.add(found)
 
 
 def read_bytes(
@@ -147,11 +186,28 @@ def _read_table(table: FactsTable, patients: Patients, problems: list[Finding]) 
     problems += table.problems
 
 
+def _dataset(terms: ReadingTerms, origin: str, apart: Apart) -> FhirDataSet:
+    @contextmanager
+    def reading() -> Iterator[Callable[[Gathered], PatientRecord]]:
+        with apart() as run:
+            yield lambda gathered: run(_read_patient, gathered)
+
+    return FhirDataSet(terms.fhir, origin, reading=reading)
+
+
+def _read_patient(gathered: Gathered, terms: ReadingTerms) -> PatientRecord:
+    return read_patient(gathered, terms.fhir)
+
+
 def _read_export(
-    files: list[tuple[Path, str]], terms: FhirTerms, patients: Patients, problems: list[Finding]
+    files: list[tuple[Path, str]],
+    terms: ReadingTerms,
+    apart: Apart,
+    patients: Patients,
+    problems: list[Finding],
 ) -> None:
     origin = files[0][1] if len(files) == 1 else str(files[0][0].parent)
-    dataset = FhirDataSet(terms, origin)
+    dataset = _dataset(terms, origin, apart)
     unreadable = []
     for path, name in sorted(set(files)):
         try:
@@ -257,14 +313,19 @@ def _ending(path: Path) -> str:
     return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
 
 
-def read_file(
-    path: Path, origin: str, terms: ReadingTerms, problems: list[Finding] | None = None
-) -> list[PatientRecord]:
-    """Return the patients of one file; ``problems`` receives what belongs to none of them.
+def read_whole(source: Path | bytes, origin: str, terms: ReadingTerms) -> Found:
+    """Return what one file holds, or what came by standard input, read whole into memory.
 
     Raises:
         InputError: it cannot be read at all.
     """
+    data, ending = (source, "") if isinstance(source, bytes) else _contents(source, origin)
+    problems: list[Finding] = []
+    return _read_data(data, origin, ending, terms, problems), problems
+
+
+def _contents(path: Path, origin: str) -> tuple[bytes, str]:
+    """Return the bytes of a file, unpacked, and the ending that tells what they are."""
     try:
         with path.open("rb") as handle:
             # At most one byte too many: what is no plain file may never end. Unpacked only as far
@@ -279,22 +340,23 @@ def read_file(
         ) from None
     except OSError as error:
         raise InputError(_closed(error, origin)) from None
-    return _read_data(data, origin, _ending(path), terms, problems)
+    return data, _ending(path)
 
 
-def _read_standard_input(
-    terms: ReadingTerms, patients: Patients, problems: list[Finding]
-) -> list[PatientRecord]:
-    """Return the patients of standard input; NDJSON of any length becomes a data set instead."""
+def _standard_input(
+    terms: ReadingTerms, apart: Apart, patients: Patients, problems: list[Finding]
+) -> bytes | None:
+    """Return what came by standard input; None where it is NDJSON that is too long to be read
+    whole, which becomes a data set of ``patients`` instead."""
     stream = sys.stdin.buffer if sys.stdin is not None else io.BytesIO()
     origin = "standard input"
     data = stream.read(MAX_BYTES + 1)
     if len(data) <= MAX_BYTES or not has_lines(data):
-        return _read_data(data, origin, "", terms, problems)
-    dataset = FhirDataSet(terms.fhir, origin)
+        return data
+    dataset = _dataset(terms, origin, apart)
     dataset.add(_Joined(data, stream), origin, "")
     _keep(dataset, patients, problems)
-    return []
+    return None
 
 
 class _Joined:
@@ -311,7 +373,7 @@ class _Joined:
 
 
 def _read_data(
-    data: bytes, origin: str, ending: str, terms: ReadingTerms, problems: list[Finding] | None
+    data: bytes, origin: str, ending: str, terms: ReadingTerms, problems: list[Finding]
 ) -> list[PatientRecord]:
     if len(data) > MAX_BYTES:
         raise InputError(

@@ -65,6 +65,7 @@ FINDINGS: Mapping[str, tuple[Severity, str, str]] = {
     ),
     "DATA150": ("info", "no fact is made from this type of resource", "nothing"),
     "DATA151": ("info", "the knowledge base asks no such question", "nothing"),
+    "DATA152": ("info", "by itself it says nothing that is read", "code what a rule may ask for"),
 }
 
 

@@ -47,5 +47,11 @@ SUPPORTING = frozenset(("Medication", "ResearchStudy"))
 CONSULTED = frozenset(
     ("BodyStructure", "CareTeam", "ImagingStudy", "Organization", "PractitionerRole", "Specimen")
 )
+# All that is read of these is in such elements: without one they speak in words alone, or say nothing.
+SPEAKING: Mapping[str, tuple[str, ...]] = {
+    "DiagnosticReport": ("conclusionCode", "result"),
+    "FamilyMemberHistory": ("condition",),
+    "QuestionnaireResponse": ("item",),
+}
 # A List need be about nobody, such as one of patients.
 ABOUT_NOBODY = frozenset(("List",))
