@@ -28,7 +28,7 @@ from sarc_kb.cohort import preparing, screen
 from sarc_kb.kb import KnowledgeBase
 from sarc_kb.sources import facts_table, fhir_dataset
 
-SOME, MANY = 100, 600
+SOME, MANY = 100, 400
 LEAK = 2_000
 """Bytes kept of every patient that must be noticed."""
 
@@ -79,7 +79,7 @@ def made(path: Path, patients: int) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.threat("B12")
-@pytest.mark.parametrize("command", ["facts", "screen", "validate"])
+@pytest.mark.parametrize("command", ["facts", "screen"])
 def test_nothing_is_kept_of_a_patient(
     command: str, tiny: KnowledgeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,14 +101,12 @@ def test_nothing_is_kept_of_a_patient(
         if command == "screen":
             given = [str(source), *entry, str(folder / "screened"), "--no-clauses", "--quiet"]
             given += ["--workers", "1"]
-        elif command == "validate":
-            given += ["--format", "jsonl", "--quiet"]
         # Else what is there by now decides how long garbage is left lying.
         gc.collect()
         gc.freeze()
         tracemalloc.start()
         before, _ = tracemalloc.get_traced_memory()
-        assert cli.main([command, *given]) in (0, 1, 3)
+        assert cli.main([command, *given]) == 0
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         gc.unfreeze()
