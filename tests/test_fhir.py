@@ -682,6 +682,19 @@ def test_a_group_of_observations_is_not_a_result() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("member", "told"),
+    [({"reference": "Observation/elsewhere"}, ["DATA116"]), ({"display": "haemoglobin"}, [])],
+)
+def test_a_group_whose_members_are_elsewhere_is_a_result_that_nobody_knows(
+    member: Json, told: list[str]
+) -> None:
+    record = read(observation(hasMember=[member]))
+    (fact,) = facts_of(record)
+    assert (fact.source, fact.value, fact.value_text) == ("Observation/x", None, None)
+    assert codes(record.findings) == told
+
+
 def test_an_observation_without_a_value_is_still_told() -> None:
     assert one(observation()).concepts == ("http://loinc.org/718-7",)
 

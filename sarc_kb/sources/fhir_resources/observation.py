@@ -61,8 +61,10 @@ def observation(r: Reading) -> Iterator[Fact]:
         *r.marks(r.body),
     )
     components = dicts(r.body.get("component"))
-    # What only holds a group together is not itself a result.
-    group = components or dicts(r.body.get("hasMember"))
+    # What only holds a group together is not itself a result; but one of whose members none is
+    # there is a result that nobody knows.
+    members = [r.target(member) for member in dicts(r.body.get("hasMember"))]
+    group = components or any(members)
     if choice(r.body, "value") or r.body.get("dataAbsentReason") is not None or not group:
         found = result(r, r.body) | upper_limit(r, r.body)
         yield r.fact("", "Measurement", r.about(r.body.get("code")), **common, **found)
