@@ -104,7 +104,7 @@ def judged(report: dict) -> list[tuple[str, str, str | None]]:
 @pytest.mark.parametrize(
     ("limit", "code", "told"),
     [
-        (("--time-limit", "2"), "ENGINE008", "longer than 2 s"),
+        (("--time-limit", "6"), "ENGINE008", "longer than 6 s"),
         pytest.param(
             ("--memory-limit", "64MB"),
             "ENGINE009",
@@ -214,7 +214,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("limit", "code", "told"),
     [
-        (("--time-limit", "2"), "ENGINE008", "longer than 2 s"),
+        (("--time-limit", "3"), "ENGINE008", "longer than 3 s"),
         pytest.param(
             ("--memory-limit", "64MB"),
             "ENGINE009",
