@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -58,32 +58,49 @@ def shared() -> Shared:
 
 @dataclass(frozen=True)
 class Judged:
-    """A patient as rows for the cohort engine, and what SHACL says of each part."""
+    """A patient as rows for the cohort engine, what SHACL says of each part, and which processors
+    say otherwise than the first."""
 
     pid: int
     rows: PatientRows
     truths: list[Truth]
+    odd: frozenset[str]
+
+
+class EnginesDifferError(AssertionError):
+    """Engines say different things of ``patients``, by their numbers."""
+
+    def __init__(self, patients: Iterable[int], what: str) -> None:
+        super().__init__(what)
+        self.patients = tuple(sorted(set(patients)))
 
 
 def judge_record(own: Shared, pid: int, record: PatientRecord) -> Judged:
     """Judge one patient, prepared as `sarc_kb.cohort.preparing.patient_rows` does."""
     truths, rows = [], PatientRows()
+    odd: set[str] = set()
     at_entry = own.kb.prepare(record, own.trial)
     for frame in own.plan.frames:
         if not frame.is_treatment:
             rows_of(at_entry, frame, rows)
-            truths.append(_by_shacl(own, pid, at_entry, frame, None))
+            truths.append(_by_shacl(own, pid, at_entry, frame, None, odd))
         elif may_have_begun(record, own.trial, own.kb.terms):
             course = own.kb.prepare(record, frame.part, as_of=last_day(record))
             if has_begun(course):
                 rows_of(course, frame, rows, at_entry)
-                truths.append(_by_shacl(own, pid, course, frame, at_entry))
-    return Judged(pid, rows, truths)
+                truths.append(_by_shacl(own, pid, course, frame, at_entry, odd))
+    return Judged(pid, rows, truths, frozenset(odd))
 
 
 def _by_shacl(
-    own: Shared, pid: int, prepared: Prepared, frame: Frame, at_entry: Prepared | None
+    own: Shared,
+    pid: int,
+    prepared: Prepared,
+    frame: Frame,
+    at_entry: Prepared | None,
+    odd: set[str],
 ) -> Truth:
+    """Return what the first processor says; the names of those who say otherwise go to ``odd``."""
     some = own.processors
     if pid % BY_ALL and FASTEST in some:
         some = {FASTEST: some[FASTEST]}
@@ -95,7 +112,8 @@ def _by_shacl(
         readings = part.run(graph)
         said = clause_outcomes(frame.part, readings.refuted, readings.unproven)
         outcomes = outcomes or said
-        assert said == outcomes, f"{name} differs on patient {pid}"
+        if said != outcomes:
+            odd.add(name)
     return truth_of(prepared, frame, at_entry, outcomes)
 
 
@@ -130,14 +148,22 @@ def ten_thousand() -> list[Judged]:
 def held_together(
     found: Sequence[Judged], scratch: Path, engine: str = "duckdb"
 ) -> dict[int, dict[str, Told]]:
-    """Assert that the cohort engine says of all patients what SHACL says of each; return that."""
+    """Return what the cohort engine says of each patient.
+
+    Raises:
+        EnginesDifferError: it is not what SHACL says, or SHACL processors differ.
+    """
+    if odd := {j.pid: sorted(j.odd) for j in found if j.odd}:
+        raise EnginesDifferError(odd, f"processors that say otherwise: {odd}")
     plan = shared().plan
     truths = {(j.pid, plan.names[0]): j.truths for j in found}
     server = SERVER if engine == "postgres" else None
     rows = [(j.pid, j.rows) for j in found]
     backend, cohort = cohort_of(plan, rows, scratch, engine=engine, server=server)
     try:
-        assert differences(truths, cohort) == []
+        if found_different := differences(truths, cohort):
+            numbers = (int(str(number)) for number, *_ in found_different)
+            raise EnginesDifferError(numbers, f"SHACL, then {engine}: {found_different[:20]}")
         return {pid: told for (pid, _), told in told_of(cohort).items()}
     finally:
         backend.close()
