@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
@@ -80,6 +80,11 @@ class Terminology:
     omop_vocabularies: Mapping[str, str]
     result_of: Mapping[str, str]
     graph: Graph = field(repr=False)
+    found: dict[Hashable, dict[Hashable, int]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """Degrees that were worked out, by set and by what they are about: they hang on nothing else,
+    so that all patients share them."""
 
     def up(self, term: str) -> frozenset[str]:
         """Return ``term`` and everything above it."""

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from sarc_kb.dates import DAY, FOREVER, NEVER, PartialDate, iso
 from sarc_kb.errors import Finding
 from sarc_kb.facts import Fact, PatientRecord
-from sarc_kb.rules import ANY, EVER, Calendar, Clause, Role, Trial
+from sarc_kb.rules import ANY, EVER, Calendar, Clause, ConceptSet, Role, Trial
 from sarc_kb.terminology import Coded, Terminology
 from sarc_kb.units import Interval
 
 LONG_AGO = NEVER * DAY
 """A minute before everything, for facts that hold by default."""
 
-Coding = tuple[str | None, bool, Coded, bool]
+MOST_CODINGS = 1_000
+"""Codings of which it is kept whether they are in a set. Records have fewer, but for answers to
+questions that nobody asked, which may be any."""
+
+Coding = tuple[str | None, bool, frozenset[str], frozenset[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,8 @@ class Item:
     @property
     def coding(self) -> Coding:
         """All that tells whether it is in a set; see `set_degree`."""
-        return self.kind, self.natural, self.terms, self.sure
+        terms = self.terms
+        return self.kind, self.natural, terms.certain, terms.general, self.sure
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -289,7 +294,22 @@ def _merged(statements: Iterable[Statement]) -> list[Statement]:
 
 def set_degree(item: Item, iri: str, trial: Trial, terms: Terminology) -> int:
     """Return the degree to which ``item`` is a fact of the set ``iri``; 0 when unreadable."""
-    wanted = trial.set_of(iri)
+    known = known_degrees(iri, trial, terms)
+    coding = item.coding
+    degree = known.get(coding)
+    if degree is None:
+        if len(known) >= MOST_CODINGS:
+            known.clear()
+        degree = known[coding] = _set_degree(item, trial.set_of(iri), terms)
+    return degree
+
+
+def known_degrees(iri: str, trial: Trial, terms: Terminology) -> dict[Hashable, int]:
+    """Return what `set_degree` found so far for the set ``iri``, in whatever patient, by coding."""
+    return terms.found.setdefault(trial.set_of(iri), {})
+
+
+def _set_degree(item: Item, wanted: ConceptSet, terms: Terminology) -> int:
     if wanted.kind is None:
         if not item.natural:
             return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from copy import copy
 from dataclasses import replace
 
@@ -12,12 +12,12 @@ from sarc_kb.facts import Fact, PatientRecord
 from sarc_kb.namespaces import local_name
 from sarc_kb.prepare.model import (
     AnchorDay,
-    Coding,
     Item,
     Prepared,
     Span,
     Statement,
     WindowDays,
+    known_degrees,
     set_degree,
 )
 from sarc_kb.rules import Derivation, Trial
@@ -55,7 +55,7 @@ class Preparation:
         self.anchors: dict[str, AnchorDay] = {}
         self.windows: dict[str, WindowDays] = {}
         self.resolving: set[str] = set()
-        self.degrees: dict[str, dict[Coding, int]] = {}
+        self.degrees: dict[str, dict[Hashable, int]] = {}
         self.narrower: dict[str, list[str]] = {}
         self.counter = 0
         offsets = {
@@ -112,12 +112,15 @@ class Preparation:
         return so_far.covering(scope, span)
 
     def in_set(self, item: Item, iri: str) -> int:
-        """`set_degree`, worked out once for all items that are coded alike."""
-        degrees = self.degrees.setdefault(iri, {})
-        degree = degrees.get(item.coding)
-        if degree is None:
-            degree = degrees[item.coding] = set_degree(item, iri, self.trial, self.terms)
-        return degree
+        """`set_degree`, with what is known of the set at hand."""
+        degree = self._known(iri).get(item.coding)
+        return set_degree(item, iri, self.trial, self.terms) if degree is None else degree
+
+    def _known(self, iri: str) -> dict[Hashable, int]:
+        known = self.degrees.get(iri)
+        if known is None:
+            known = self.degrees[iri] = known_degrees(iri, self.trial, self.terms)
+        return known
 
     def members(self, iri: str) -> list[Item]:
         """Return the items that are possibly of the set, in order."""
@@ -125,7 +128,7 @@ class Preparation:
 
     def numbered(self, iri: str) -> list[tuple[int, Item]]:
         """Return `members` with their places in ``items``."""
-        degrees = self.degrees.setdefault(iri, {})
+        degrees = self._known(iri)
         found = []
         for number, item in enumerate(self.items):
             degree = degrees.get(item.coding)
